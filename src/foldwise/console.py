@@ -1,0 +1,50 @@
+"""How a stage meets the world: options from its signature, progress lines, errors in one line."""
+
+import argparse
+import inspect
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from foldwise.errors import FoldwiseError
+from foldwise.params import load
+
+
+def say(line: str) -> None:
+    """Print one line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(stage: Callable[..., None]) -> None:
+    """Run a stage from the command line.
+
+    Parameters
+    ----------
+    stage : callable
+        Takes the validated parameters, then paths as keyword-only arguments; each becomes a required option.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after a mistake of the user's, told in one line; with 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(description=inspect.getdoc(sys.modules[stage.__module__]))
+    parser.add_argument("--params", type=Path, required=True)
+    parameters = inspect.signature(stage).parameters.values()
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            parser.add_argument(f"--{parameter.name.replace('_', '-')}", type=Path, required=True)
+    arguments: dict[str, Any] = vars(parser.parse_args())
+    name = stage.__name__
+    try:
+        stage(load(arguments.pop("params")), **arguments)
+    except FoldwiseError as error:
+        say(f"{name}: {error}")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        # A second Ctrl-C must not break the one line that is left to say.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        say(f"{name}: interrupted; what is finished is kept, `dvc repro` goes on from there")
+        raise SystemExit(130) from None

@@ -1,0 +1,137 @@
+"""What is done to one fold: a model is trained on the others, then predicts it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from foldwise import checkpoint, models, training
+from foldwise.engine import Progress
+from foldwise.errors import FoldwiseError
+from foldwise.files import Arrays, read_arrays
+from foldwise.folds import Fold, Folds
+from foldwise.images import Images, pixel_statistics
+from foldwise.params import Compute, Params
+from foldwise.prediction import log_probabilities
+from foldwise.randomness import seed_torch, streams
+from foldwise.scratch import Scratch
+
+# A fold that takes longer than this also goes on within itself, at its last epoch.
+CHECKPOINT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class TrainFold:
+    """Train one fold's model.
+
+    Attributes
+    ----------
+    images : Images
+    folds : Folds
+    params : Params
+    weights : dict of arrays
+        What the network starts from, under its own names; empty for fresh weights.
+    scratch : Scratch
+        Where a long fold keeps its last epoch.
+    """
+
+    images: Images
+    folds: Folds
+    params: Params
+    weights: Arrays
+    scratch: Scratch
+
+    def __call__(self, fold: Fold, progress: Progress) -> Arrays:
+        """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,)."""
+        device = _prepare(self.params.compute)
+        fold_streams, train = streams(self.params.train.seed, fold), self.params.train
+        indices, data = self.folds.training(fold), self.images
+        scope = pixel_statistics(data.train_images[indices]) if self.params.normalize.scope == "fold" else None
+        seed_torch(fold_streams.weights)
+        model = models.build(self.params.model.name, models.form_of(data), *(scope or (data.mean, data.std)))
+        if self.weights:
+            models.start_from(model, self.weights)
+        if self.params.model.freeze:
+            models.freeze_all_but_last(model)
+        state = training.Training.start(model.to(device), train)
+        kept = self.scratch.read(fold, "epoch")
+        if kept:
+            checkpoint.restore(state, kept)
+            progress.note(f"goes on after epoch {len(state.epochs)}")
+        written = time.monotonic()
+
+        def report(state: training.Training) -> None:
+            nonlocal written
+            epoch, loss, accuracy, held_out_loss, held_out_accuracy = state.epochs[-1]
+            progress.say(
+                epoch / train.epochs,
+                f"epoch {epoch:.0f}/{train.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}  "
+                f"held out: loss {held_out_loss:.4f}  accuracy {held_out_accuracy:.4f}",
+            )
+            if time.monotonic() - written > CHECKPOINT_SECONDS and epoch < train.epochs:
+                self.scratch.write(fold, "epoch", checkpoint.snapshot(state))
+                written = time.monotonic()
+
+        samples = training.Samples(
+            torch.from_numpy(data.train_images).to(device),
+            torch.from_numpy(data.train_labels).to(device),
+            indices,
+            self.folds.held_out(fold),
+        )
+        try:
+            training.fit(state, samples, train, fold_streams, report)
+        except FoldwiseError as error:
+            raise FoldwiseError(f"{fold}: {error}") from error
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
+        return weights | {"epochs": np.array(state.epochs), "losses": np.array(state.losses, dtype=np.float32)}
+
+
+@dataclass(frozen=True)
+class PredictFold:
+    """Predict one fold's held-out images and the test images.
+
+    Attributes
+    ----------
+    images : Images
+    folds : Folds
+    params : Params
+    models : Path
+        Folder of the trained models.
+    """
+
+    images: Images
+    folds: Folds
+    params: Params
+    models: Path
+
+    def __call__(self, fold: Fold, progress: Progress) -> Arrays:
+        """Give log-probabilities, float32: `held_out` (n, classes), in ascending order of index, `test` (N, classes)."""
+        device = _prepare(self.params.compute)
+        path = model_path(self.models, fold)
+        model = models.build(self.params.model.name, models.form_of(self.images), self.images.mean, self.images.std)
+        models.load_weights(model, read_arrays(path), path)
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        held_out = self.images.train_images[self.folds.held_out(fold)]
+        return {
+            name: log_probabilities(model, torch.from_numpy(images).to(device)).cpu().numpy()
+            for name, images in (("held_out", held_out), ("test", self.images.test_images))
+        }
+
+
+def model_path(directory: Path, fold: Fold) -> Path:
+    """Where a fold's model is kept."""
+    return directory / f"repeat-{fold.repeat}" / f"fold-{fold.fold}.safetensors"
+
+
+def _prepare(compute: Compute) -> torch.device:
+    """Set this process up to compute a fold to the same bytes each time."""
+    torch.set_num_threads(compute.threads_per_fold)
+    torch.use_deterministic_algorithms(True)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[compute.device]:
+        raise FoldwiseError(
+            f"params.yaml: compute.device is {compute.device}, which PyTorch does not see here: set it to cpu"
+        )
+    return torch.device(compute.device)

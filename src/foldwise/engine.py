@@ -1,0 +1,132 @@
+"""Running many folds: workers, resume, progress."""
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import joblib
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from foldwise.console import say
+from foldwise.errors import FoldwiseError
+from foldwise.files import Arrays
+from foldwise.folds import Fold
+from foldwise.params import Compute
+from foldwise.scratch import Scratch
+
+
+@dataclass
+class Progress:
+    """How far one fold is, and with it the whole stage; lives in the fold's worker.
+
+    Attributes
+    ----------
+    fold : Fold
+    position : int
+        The fold's place among those to run, from 0.
+    total, at_a_time : int
+        Folds to run in all, and beside each other.
+    """
+
+    fold: Fold
+    position: int
+    total: int
+    at_a_time: int
+    started: float = field(default_factory=time.monotonic)
+
+    def say(self, share: float, line: str) -> None:
+        """Print a line once `share` (0 to 1) of the fold is done, with an estimate of the time left for all folds."""
+        seconds = time.monotonic() - self.started
+        rounds = math.ceil(max(0, self.total - self.position - self.at_a_time) / self.at_a_time)
+        left = seconds / share * (1 - share + rounds)
+        say(f"  {self.fold} ({self.position + 1} of {self.total})  {line}  {seconds:.0f} s, about {left:.0f} s left")
+
+    def note(self, line: str) -> None:
+        """Print a line about the fold."""
+        say(f"  {self.fold} ({self.position + 1} of {self.total})  {line}")
+
+
+Task = Callable[[Fold, Progress], Arrays]
+
+
+def run(
+    task: Task, folds: Sequence[Fold], compute: Compute, scratch: Scratch | None = None
+) -> Iterator[tuple[Fold, Arrays]]:
+    """Run a task on every fold, many at a time, and give the results as they come.
+
+    Parameters
+    ----------
+    task : callable
+        Takes a fold and its progress, gives named arrays; pure, picklable, on one thread.
+    folds : sequence of Fold
+        In the order in which they start.
+    compute : Compute
+        Backend and number of workers: they change how fast, never what.
+    scratch : Scratch, optional
+        Where finished folds are found and kept.
+
+    Yields
+    ------
+    fold, arrays
+        In the order of finishing.
+
+    Raises
+    ------
+    FoldwiseError
+        If workers die twice on the same folds.
+    """
+    missing = []
+    for fold in folds:
+        arrays = scratch.read(fold, "finished") if scratch else None
+        if arrays is None:
+            missing.append(fold)
+        else:
+            yield fold, arrays
+    if len(missing) < len(folds):
+        say(f"  {len(folds) - len(missing)} of {len(folds)} folds were already finished")
+    for last_attempt in (False, True):
+        try:
+            for fold, arrays in _parallel(task, missing, compute):
+                if scratch:
+                    scratch.write(fold, "finished", arrays)
+                missing.remove(fold)
+                yield fold, arrays
+            return
+        except BrokenProcessPool as error:
+            lost = ", ".join(map(str, missing[: _at_a_time(missing, compute)]))
+            seen = str(error).split(". ")[0].split("\n")[0]
+            if last_attempt:
+                raise FoldwiseError(
+                    f"a worker died twice, the second time at {lost} or the next: {seen}; "
+                    "if memory is short, lower compute.n_jobs; `dvc repro` goes on from there"
+                ) from error
+            say(f"  a worker died at {lost} or the next: {seen}; what is missing runs once more")
+
+
+def _at_a_time(folds: Sequence[Fold], compute: Compute) -> int:
+    return max(1, min(len(folds), int(joblib.effective_n_jobs(compute.n_jobs))))
+
+
+def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[tuple[Fold, Arrays]]:
+    at_a_time = _at_a_time(folds, compute)
+    parallel = joblib.Parallel(at_a_time, backend=compute.backend, return_as="generator_unordered", batch_size=1)
+    jobs = ((fold, position) for position, fold in enumerate(folds))
+    yield from parallel(joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
+
+
+def _run(task: Task, fold: Fold, position: int, total: int, at_a_time: int) -> tuple[Fold, Arrays]:
+    _keep_memory()
+    return fold, task(fold, Progress(fold, position, total, at_a_time))
+
+
+def _keep_memory() -> None:
+    """Tell glibc to keep freed memory: activations given back to the system at every step cost page faults."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt:
+            trim_threshold, mmap_threshold, one_gibibyte = -1, -3, 1 << 30
+            mallopt(mmap_threshold, one_gibibyte)
+            mallopt(trim_threshold, one_gibibyte)

@@ -1,0 +1,130 @@
+"""Writing files so that they are whole or absent, reading them so that a wrong one is noticed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import DTypeLike, NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from foldwise.errors import FoldwiseError
+
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write a file or a folder under; on success it becomes `path`.
+
+    Raises
+    ------
+    FoldwiseError
+        If the disk is full or the folder cannot be written; what was at `path` is then still whole.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if temporary.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise FoldwiseError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reading(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FoldwiseError(f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote holds it") from error
+    except (OSError, ValueError, EOFError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"not a whole {kind} file"
+        raise FoldwiseError(
+            f"{path} cannot be read ({reason}): delete it and run `dvc checkout` or `dvc repro`"
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON; NaN and infinity are refused, None becomes `null`."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    with _reading(path, "JSON"):
+        return json.loads(path.read_bytes())
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array in NumPy's own format, without pickle."""
+    with writing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: Path, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
+    """Map an array of NumPy's own format into memory; what is written to it stays in this process.
+
+    Raises
+    ------
+    FoldwiseError
+        If the file is missing, not whole, holds objects, or has another type or number of dimensions.
+    """
+    with _reading(path, "NumPy array"):
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        if array.size == 0:
+            raise ValueError("empty")
+    if array.dtype != np.dtype(dtype) or array.ndim != ndim:
+        raise FoldwiseError(
+            f"{path} holds {array.dtype} of {array.ndim} dimensions where {np.dtype(dtype)} of {ndim} is expected: "
+            "delete it and run `dvc checkout` or `dvc repro`"
+        )
+    return array
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write named arrays as safetensors; no metadata, whose order would differ from process to process."""
+    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Read the named arrays of a safetensors file."""
+    with _reading(path, "safetensors"):
+        return load(path.read_bytes())
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, floats to nine significant digits (enough to give back any float32)."""
+    write_bytes(path, table.to_csv(index=False, lineterminator="\n", float_format="%.9g").encode())
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV table that has at least `columns`."""
+    with _reading(path, "CSV"):
+        table = pd.read_csv(path)
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise FoldwiseError(f"{path} has no column {missing[0]}: delete it and run `dvc checkout` or `dvc repro`")
+    return table

@@ -1,0 +1,182 @@
+"""The one on-disk form of images and labels, whatever data set they came from."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foldwise.errors import FoldwiseError
+from foldwise.files import read_array, read_json, write_array, write_json, writing
+
+# Enough images for NumPy to be busy, few enough to stay in the processor's cache.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Training and test images of one data set.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    classes : tuple of str
+        Name of each class; a label is an index into it.
+    train_images, test_images : (N, C, H, W) uint8
+    train_labels, test_labels : (N,) int64
+    mean, std : (C,) float
+        Of the training images' pixels, by channel, on the 0-1 scale.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def measured(
+        cls,
+        name: str,
+        classes: tuple[str, ...],
+        train: tuple[NDArray[np.uint8], NDArray[np.int64]],
+        test: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    ) -> Self:
+        """Join images and labels, and measure the training images' pixels."""
+        return cls(name, classes, *train, *test, *pixel_statistics(train[0]))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+
+class _Meta(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str
+    classes: list[str] = Field(min_length=2)
+    shape: list[int] = Field(min_length=3, max_length=3)
+    n_train: int
+    n_test: int
+    mean: list[float]
+    std: list[float]
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure the mean and the (population) standard deviation of the pixels of each channel on the 0-1 scale.
+
+    The sums are integers, so the result is exact up to its last rounding and depends on no order of summation.
+
+    Parameters
+    ----------
+    images : (N, C, H, W) uint8
+
+    Returns
+    -------
+    mean, std : (C,) float
+    """
+    values = np.arange(256)
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(images), _BLOCK):
+            counts += np.bincount(images[start : start + _BLOCK, channel].ravel(), minlength=256)
+        n, total, squares = int(counts.sum()), int(counts @ values), int(counts @ values**2)
+        means.append(total / (255 * n))
+        deviations.append(math.sqrt(n * squares - total**2) / (255 * n))
+    return tuple(means), tuple(deviations)
+
+
+def save(data: Images, directory: Path) -> None:
+    """Write images, labels and `meta.json` into `directory`, which afterwards holds nothing else.
+
+    Raises
+    ------
+    FoldwiseError
+        If images and labels do not agree, or the disk does not take them; an earlier `directory` is then still whole.
+    """
+    _check(data, directory)
+    with writing(directory) as temporary:
+        write_array(temporary / "train_images.npy", data.train_images)
+        write_array(temporary / "train_labels.npy", data.train_labels)
+        write_array(temporary / "test_images.npy", data.test_images)
+        write_array(temporary / "test_labels.npy", data.test_labels)
+        write_json(temporary / "meta.json", _meta(data))
+
+
+def load(directory: Path) -> Images:
+    """Map what `save` wrote into memory, read-only.
+
+    Raises
+    ------
+    FoldwiseError
+        If a file is missing or corrupt, has another type or shape, or does not agree with the others.
+    """
+    path = directory / "meta.json"
+    content = read_json(path)
+    try:
+        meta = _Meta.model_validate(content)
+    except ValidationError as error:
+        knob = ".".join(map(str, error.errors()[0]["loc"])) or "content"
+        raise FoldwiseError(f"{path}: {knob} is not as `normalize` writes it: {_REMEDY}") from error
+    data = Images(
+        meta.name,
+        tuple(meta.classes),
+        read_array(directory / "train_images.npy", np.uint8, ndim=4),
+        read_array(directory / "train_labels.npy", np.int64, ndim=1),
+        read_array(directory / "test_images.npy", np.uint8, ndim=4),
+        read_array(directory / "test_labels.npy", np.int64, ndim=1),
+        tuple(meta.mean),
+        tuple(meta.std),
+    )
+    _check(data, directory)
+    if _meta(data) != content:
+        raise FoldwiseError(f"{path} does not describe the images beside it: {_REMEDY}")
+    return data
+
+
+_REMEDY = "delete the folder and run `dvc repro`"
+
+
+def _meta(data: Images) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "n_train": len(data.train_images),
+        "n_test": len(data.test_images),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+
+
+def _check(data: Images, directory: Path) -> None:
+    """Check that all parts of `data` agree."""
+    for split, images, labels in (
+        ("train", data.train_images, data.train_labels),
+        ("test", data.test_images, data.test_labels),
+    ):
+        if len(images) != len(labels):
+            raise FoldwiseError(f"{directory}: {len(images)} {split} images but {len(labels)} labels: {_REMEDY}")
+        if images.shape[1:] != data.shape:
+            raise FoldwiseError(f"{directory}: train and test images differ in shape: {_REMEDY}")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(data.classes):
+            wrong = low if low < 0 else high
+            raise FoldwiseError(
+                f"{directory}: a {split} label is {wrong}, outside 0 to {len(data.classes) - 1}: {_REMEDY}"
+            )
+    if not len(data.mean) == len(data.std) == data.shape[0]:
+        raise FoldwiseError(f"{directory}: mean and std are not one number per channel: {_REMEDY}")
+    # A channel without contrast cannot be brought to unit variance.
+    if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(data.mean, data.std, strict=True)):
+        raise FoldwiseError(f"{directory}: mean {data.mean} or std {data.std} is out of range: {_REMEDY}")

@@ -1,0 +1,79 @@
+"""What lies in `data/raw/`: the original files of one data set, fetched and read back."""
+
+import os
+from pathlib import Path
+
+from foldwise.datasets import Dataset, TrainTest
+from foldwise.errors import FoldwiseError
+from foldwise.files import writing
+from foldwise.mirrors import bring
+from foldwise.originals import Original, Refused, proved
+
+
+def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
+    """Write the original files of `dataset` into `raw`, in a folder of its name; nothing else remains in `raw`.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    mirror : str or None
+        Folder or http(s) address that is tried first, then that of the environment variable `FOLDWISE_MIRROR`. In a
+        folder, the files may lie in a subfolder of the data set's name.
+    raw : Path
+
+    Raises
+    ------
+    FoldwiseError
+        If no mirror has a file, or `raw` cannot be written; an earlier `raw` is then still whole.
+    """
+    own = [place for place in (mirror, os.environ.get("FOLDWISE_MIRROR")) if place]
+    inner = [Path(place).expanduser() / dataset.name for place in own]
+    own = [str(folder) if folder.is_dir() else place for place, folder in zip(own, inner, strict=True)]
+    with writing(raw) as temporary:
+        folder = temporary / dataset.name
+        folder.mkdir(parents=True)
+        bring(dataset.remotes, [*own, *dataset.sources], folder)
+
+
+def decode(dataset: Dataset, raw: Path) -> TrainTest:
+    """Decode and check the original files that `fetch` wrote.
+
+    Returns
+    -------
+    train, test : (images, labels)
+        (N, C, H, W) uint8 and (N,) int64, in the original order.
+
+    Raises
+    ------
+    FoldwiseError
+        If a file is missing or not the original, or does not agree with its neighbours.
+    """
+    folder = raw / dataset.name
+    contents = {
+        original.name: _content(folder / original.name, original)
+        for remote in dataset.remotes
+        for original in remote.originals
+    }
+    train, test = dataset.decode(contents, folder)
+    for split, (images, labels) in (("training", train), ("test", test)):
+        if len(images) != len(labels):
+            raise _wrong(folder, f"holds {len(images)} {split} images but {len(labels)} labels")
+        if labels.min() < 0 or labels.max() >= len(dataset.classes):
+            raise _wrong(folder, f"holds a {split} label outside 0 to {len(dataset.classes) - 1}")
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise _wrong(folder, "holds training and test images of different shapes")
+    return train, test
+
+
+def _content(path: Path, original: Original) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return proved(file, original)
+    except OSError as error:
+        raise _wrong(path, f"cannot be read ({error.strerror})") from error
+    except Refused as refusal:
+        raise _wrong(path, f"is not the original file ({refusal})") from refusal
+
+
+def _wrong(path: Path, what: str) -> FoldwiseError:
+    return FoldwiseError(f"{path} {what}: delete it and run `dvc repro`")

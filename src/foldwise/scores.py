@@ -1,0 +1,136 @@
+"""The scores of one set of predictions, by scikit-learn."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from sklearn import metrics
+
+from foldwise.folds import Fold
+
+HEADLINE = ("accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro")
+
+
+def probabilities(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Turn float32 log-probabilities (n, classes) into float64 probabilities that add up to 1."""
+    exact = log_probabilities.astype(np.float64)
+    return np.asarray(np.exp(exact - logsumexp(exact, axis=1, keepdims=True)))
+
+
+def ensemble(log_probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Average models' probabilities.
+
+    Parameters
+    ----------
+    log_probabilities : (models, n, classes) float
+
+    Returns
+    -------
+    (n, classes) float32
+        Logarithm of the mean probability.
+    """
+    mean = logsumexp(log_probabilities.astype(np.float64), axis=0) - np.log(len(log_probabilities))
+    return np.asarray(mean, dtype=np.float32)
+
+
+def headline(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float | None]:
+    """Score one set of predictions.
+
+    Parameters
+    ----------
+    log_probabilities : (n, classes) float
+        Natural logarithms.
+    labels : (n,) int64
+
+    Returns
+    -------
+    dict
+        `n`, `errors`, and the `HEADLINE` scores: fractions, log loss in nats, and the mean one-vs-rest area under the
+        ROC curve of those classes that have one, None where no class has.
+    """
+    predicted = log_probabilities.argmax(axis=1)
+    areas = by_class(log_probabilities, labels).roc_auc.dropna()
+    return {
+        "n": len(labels),
+        "errors": int((predicted != labels).sum()),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "f1_micro": float(metrics.f1_score(labels, predicted, average="micro")),
+        "f1_macro": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
+        "log_loss": float(
+            metrics.log_loss(labels, probabilities(log_probabilities), labels=np.arange(log_probabilities.shape[1]))
+        ),
+        "roc_auc_macro": float(areas.mean()) if len(areas) else None,
+    }
+
+
+def by_class(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> pd.DataFrame:
+    """Score each class against the rest.
+
+    Returns
+    -------
+    DataFrame
+        One row per class: `class`, `support` (its images), `precision`, `recall`, `f1`, `roc_auc`; a score that cannot
+        be had, for a class without images or predictions, is missing.
+    """
+    classes = np.arange(log_probabilities.shape[1])
+    predicted = log_probabilities.argmax(axis=1)
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )
+    areas = [
+        metrics.roc_auc_score(labels == label, log_probabilities[:, label]) if 0 < count < len(labels) else None
+        for label, count in enumerate(support)
+    ]
+    return pd.DataFrame(
+        {
+            "class": classes,
+            "support": support,
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "roc_auc": np.array(areas, dtype=float),
+        }
+    )
+
+
+def confusion(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count images by given class (row) and predicted class (column): (classes, classes)."""
+    classes = np.arange(log_probabilities.shape[1])
+    counts: NDArray[np.int64] = metrics.confusion_matrix(labels, log_probabilities.argmax(axis=1), labels=classes)
+    return counts
+
+
+def of_model(
+    fold: Fold,
+    held_out: tuple[NDArray[np.floating], NDArray[np.int64]],
+    test: tuple[NDArray[np.floating], NDArray[np.int64]],
+) -> dict[str, pd.DataFrame]:
+    """Score one fold's model.
+
+    Parameters
+    ----------
+    fold : Fold
+    held_out, test : log-probabilities (n, classes), labels (n,)
+
+    Returns
+    -------
+    dict of DataFrame
+        `folds`: one row, the scores on the held-out images, then those on the test images with `test_` before them;
+        `classes`: one row per part and class; `confusion`: one row per part, given and predicted class.
+    """
+    place = fold._asdict()
+    on_held_out, on_test = headline(*held_out), headline(*test)
+    row = place | on_held_out | {f"test_{name}": on_test[name] for name in HEADLINE}
+    parts = {"held_out": held_out, "test": test}
+    classes = [by_class(*predicted).assign(images=part, **place) for part, predicted in parts.items()]
+    counts = [
+        {**place, "images": part, "actual": actual, "predicted": predicted, "count": count}
+        for part, predictions in parts.items()
+        for (actual, predicted), count in np.ndenumerate(confusion(*predictions))
+    ]
+    by_classes = pd.concat(classes)
+    return {
+        "folds": pd.DataFrame([row]).astype({"roc_auc_macro": float, "test_roc_auc_macro": float}),
+        "classes": by_classes[["repeat", "fold", "images", *by_classes.columns.drop(["repeat", "fold", "images"])]],
+        "confusion": pd.DataFrame(counts),
+    }

@@ -1,0 +1,69 @@
+"""Finished folds, kept outside a stage's outputs until the stage has ended well."""
+
+import hashlib
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foldwise.errors import FoldwiseError
+from foldwise.files import Arrays, read_arrays, write_arrays
+from foldwise.folds import Fold
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A folder for the folds of one digest of all that they depend on.
+
+    Attributes
+    ----------
+    directory : Path
+        Its name is the digest: a change of anything that counts finds another folder.
+    """
+
+    directory: Path
+
+    @classmethod
+    def of(cls, root: Path, *parts: Any) -> "Scratch":
+        """Choose the folder of all that the folds depend on.
+
+        Parameters
+        ----------
+        root : Path
+            Folder of all scratch; what it holds for other digests is removed.
+        *parts : array, bytes, or anything with a faithful `repr`
+            Data, indices and parameters; the package's code and its libraries' versions count too.
+        """
+        digest = hashlib.sha256()
+        code = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+        versions = [version(library) for library in ("torch", "torchvision", "numpy", "scikit-learn")]
+        for part in (*parts, *code, versions, platform.machine()):
+            raw = part.tobytes() if isinstance(part, np.ndarray) else part
+            digest.update(hashlib.sha256(raw if isinstance(raw, bytes) else repr(raw).encode()).digest())
+        chosen = root / digest.hexdigest()[:16]
+        for other in root.glob("*"):
+            if other != chosen:
+                shutil.rmtree(other, ignore_errors=True)
+        return cls(chosen)
+
+    def _path(self, fold: Fold, kind: str) -> Path:
+        return self.directory / f"repeat-{fold.repeat}-fold-{fold.fold}.{kind}.safetensors"
+
+    def write(self, fold: Fold, kind: str, arrays: Arrays) -> None:
+        """Keep arrays of a fold: `kind` is `finished` or `epoch`."""
+        write_arrays(self._path(fold, kind), arrays)
+
+    def read(self, fold: Fold, kind: str) -> Arrays | None:
+        """Arrays of a fold, or None if there are none or the file is not whole."""
+        try:
+            return read_arrays(self._path(fold, kind))
+        except FoldwiseError:
+            return None
+
+    def clear(self) -> None:
+        """Remove everything: the stage has ended well."""
+        shutil.rmtree(self.directory.parent, ignore_errors=True)

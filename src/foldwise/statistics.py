@@ -1,0 +1,248 @@
+"""Across folds and between runs: intervals, tests and calibration. Pure functions on arrays.
+
+The scores of the folds of one cross-validation are correlated, as their training sets overlap. The plain t-test takes
+them for independent and calls noise a difference; everything here that speaks of folds is corrected for that.
+
+In what follows J is folds times repeats, and `test_train_ratio` is n_test / n_train of one fold: 1 / (k - 1) for
+k-fold, repeated or not. Bad arguments raise ValueError.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+
+TEMPERATURE_BOUNDS = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """Mean and sample standard deviation (ddof 1) of the fold scores, and the interval of the mean."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A proportion with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Mean difference with its interval, and the two-sided test of no difference."""
+
+    mean: float
+    low: float
+    high: float
+    t: float
+    df: int
+    p: float
+    smallest_visible: float  # half the interval: with this spread, a mean difference beyond it would have been seen
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Probabilities that B is worse than A, practically the same, or better; they sum to 1."""
+
+    p_worse: float
+    p_same: float
+    p_better: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Images that only A, or only B, classifies correctly, and the exact two-sided p-value."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """A reliability diagram: mean confidence, accuracy and number of images of each bin, each of shape (bins,)."""
+
+    confidence: FloatArray
+    accuracy: FloatArray
+    count: npt.NDArray[np.int64]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| over all images."""
+        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.count))
+
+
+def mean_interval(
+    scores: Array, test_train_ratio: float, *, confidence: float = 0.95, resolution: float = 0.0, clip: bool = False
+) -> MeanInterval:
+    """Interval of a procedure's expected score, from its scores (J,) on J >= 2 folds; `clip` cuts it to [0, 1].
+
+    Student's t with J - 1 degrees of freedom and the variance s^2 (1/J + n_test/n_train): the corrected resampled t of
+    Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), used for repeated k-fold
+    as by Bouckaert and Frank (PAKDD 2004). Exact if scores are normal and each two correlate by n_test / n, that is
+    1/k; with real learners it is mostly less, and the interval of a single k-fold is too wide.
+
+    `resolution` is the smallest step of a score, 1 / n_test for an accuracy. Folds can agree by chance, above all if
+    few or without errors, and s = 0 would make everything certain; so s is taken to be resolution * sqrt(n_test / n)
+    at least, the spread that one image answered otherwise makes. `std` in the result is s as it is.
+    """
+    mean, std, error, df = _moments(scores, test_train_ratio, resolution)
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
+    low, high = np.clip([mean - half, mean + half], *((0, 1) if clip else (-np.inf, np.inf)))
+    return MeanInterval(mean=mean, std=std, low=float(low), high=float(high))
+
+
+def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Proportion:
+    """Wilson's score interval of a proportion, `successes` of n >= 1 independent trials; it stays within [0, 1].
+
+    For pooled out-of-fold answers, one per image. It takes the models as given: it says how they would do on other
+    images, not how the procedure would on another training set. Source: Wilson (1927), JASA 22; method 3 of Newcombe
+    (1998), Statistics in Medicine 17.
+    """
+    interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Proportion(estimate=successes / n, low=float(interval.low), high=float(interval.high))
+
+
+def paired_t_test(
+    differences: Array, test_train_ratio: float, *, confidence: float = 0.95, resolution: float = 0.0
+) -> PairedTest:
+    """Corrected paired t-test of two procedures on the same folds: `differences` (J,) are B's scores minus A's.
+
+    Assumptions, source and the other parameters are those of `mean_interval`; p < 1 - confidence exactly where the
+    interval leaves out 0. Differences that are all 0 give t = 0 and p = 1. Where they are all the same but not 0, and
+    `resolution` is 0, there is no spread to judge by: t is infinite and p is 0.
+    """
+    mean, _, error, df = _moments(differences, test_train_ratio, resolution)
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
+    t = mean / error if error else float(np.copysign(np.inf, mean)) if mean else 0.0
+    p = float(2 * stats.t.sf(abs(t), df))
+    return PairedTest(mean=mean, low=mean - half, high=mean + half, t=t, df=df, p=p, smallest_visible=half)
+
+
+def bayesian_t_test(differences: Array, test_train_ratio: float, rope: float, *, resolution: float = 0.0) -> Posterior:
+    """Bayesian correlated t-test: `differences` (J,) are B's scores minus A's; within +-`rope` is practically the same.
+
+    The posterior of the true difference is Student's t with J - 1 degrees of freedom, centred at the mean, of squared
+    scale s^2 (1/J + rho / (1 - rho)) with the correlation rho = n_test / n, so rho / (1 - rho) = n_test / n_train.
+    Assumptions and the other parameters are those of `mean_interval`; `rope` >= 0, in units of the score.
+
+    Source: Corani and Benavoli, Machine Learning 100 (2015); Benavoli, Corani, Demsar and Zaffalon, "Time for a
+    Change", JMLR 18(77) (2017).
+    """
+    if rope < 0:
+        raise ValueError(f"rope must not be negative, got {rope}")
+    mean, _, error, df = _moments(differences, test_train_ratio, resolution)
+    if error == 0:
+        return Posterior(p_worse=float(mean < -rope), p_same=float(abs(mean) <= rope), p_better=float(mean > rope))
+    worse, better = stats.t.cdf(-rope, df, mean, error), stats.t.sf(rope, df, mean, error)
+    return Posterior(p_worse=float(worse), p_same=max(0.0, float(1 - worse - better)), p_better=float(better))
+
+
+def mcnemar(a_correct: Array, b_correct: Array) -> McNemar:
+    """McNemar's exact test on bool answers (n,) to the same images: a binomial test of those that differ.
+
+    Images must be independent, so give it one answer for each: one repeat. It takes the models as given, and says
+    nothing of other training sets. Source: McNemar (1947), Psychometrika 12; for classifiers, Dietterich (1998),
+    Neural Computation 10.
+    """
+    if a_correct.shape != b_correct.shape:
+        raise ValueError(f"answers to the same images differ in shape: {a_correct.shape} and {b_correct.shape}")
+    only_a = int(np.count_nonzero(a_correct & ~b_correct))
+    only_b = int(np.count_nonzero(~a_correct & b_correct))
+    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(only_a=only_a, only_b=only_b, p=p)
+
+
+def holm(p_values: Sequence[float] | Array) -> FloatArray:
+    """Adjust p-values (m,) for m comparisons by Holm's step-down, in the order given.
+
+    Bounds the chance of even one false alarm, whatever the dependence. Source: Holm (1979), Scand. J. Statistics 6.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if not np.all((p >= 0) & (p <= 1)):
+        raise ValueError(f"p-values must lie in [0, 1], got {p.tolist()}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def reliability(log_probs: Array, labels: Array, *, bins: int = 15) -> Reliability:
+    """Reliability diagram of the top class, in at most `bins` bins of equal mass: (n, classes) and int labels (n,).
+
+    Images are ordered by the probability of their top class, ties by position. Bins of equal width would leave all but
+    the last nearly empty for a good classifier. The noise of a bin's accuracy biases the error upwards.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2; bins of equal mass: Nguyen
+    and O'Connor, EMNLP 2015.
+    """
+    confidence = np.exp(np.max(log_probs, axis=1).astype(np.float64))
+    correct = np.argmax(log_probs, axis=1) == labels
+    parts = np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence)))
+    return Reliability(
+        confidence=np.array([confidence[part].mean() for part in parts]),
+        accuracy=np.array([correct[part].mean() for part in parts]),
+        count=np.array([len(part) for part in parts], dtype=np.int64),
+    )
+
+
+def fit_temperature(log_probs: Array, labels: Array) -> float:
+    """Temperature T that minimises the log loss of softmax(log_probs / T): (n, classes) and int labels (n,).
+
+    The loss is convex in 1/T, so a search on log T within `TEMPERATURE_BOUNDS` finds the one minimum; without errors
+    there is none, and T ends low. Source: Guo et al. (2017), section 4.2; a shift of logits changes no softmax, so
+    log-probabilities serve as logits.
+    """
+    logits = log_probs.astype(np.float64)
+    true = logits[np.arange(len(labels)), labels]
+
+    def log_loss(log_t: float) -> float:
+        scale = np.exp(-log_t)
+        return float(np.mean(np.log(np.exp(logits * scale).sum(axis=1)) - true * scale))
+
+    return float(np.exp(minimize_scalar(log_loss, bounds=tuple(np.log(TEMPERATURE_BOUNDS)), method="bounded").x))
+
+
+def apply_temperature(log_probs: Array, temperature: float | Array) -> FloatArray:
+    """Log-probabilities (..., classes) at one temperature, or at one for each image (...); the top class stays."""
+    return np.asarray(log_softmax(log_probs.astype(np.float64) / np.asarray(temperature)[..., None], axis=-1))
+
+
+def cross_fit_temperature(log_probs: Array, labels: Array, assignments: Array) -> tuple[FloatArray, FloatArray]:
+    """Recalibrate out-of-fold log-probabilities (repeats, N, classes) so that no label is fitted to itself.
+
+    `labels` (N,) and `assignments` (repeats, N) are int. Each fold gets the temperature fitted on the other folds of
+    its repeat. Returns the recalibrated log-probabilities, float64, and the temperatures (repeats, k).
+    """
+    temperatures = np.empty((len(assignments), assignments.max() + 1))
+    for (repeat, fold), _ in np.ndenumerate(temperatures):
+        others = assignments[repeat] != fold
+        temperatures[repeat, fold] = fit_temperature(log_probs[repeat, others], labels[others])
+    return apply_temperature(log_probs, np.take_along_axis(temperatures, assignments, axis=1)), temperatures
+
+
+def _moments(scores: Array, test_train_ratio: float, resolution: float) -> tuple[float, float, float, int]:
+    """Mean, sample standard deviation, corrected standard error of the mean, degrees of freedom."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1 or len(scores) < 2 or not np.all(np.isfinite(scores)):
+        raise ValueError(f"needs at least two finite scores, one per fold, got {scores.tolist()}")
+    # equal differences of accuracies are equal only up to rounding
+    std = float(scores.std(ddof=1)) if np.ptp(scores) > 1e-12 else 0.0
+    least = resolution * np.sqrt(test_train_ratio / (1 + test_train_ratio))
+    error = max(std, least) * np.sqrt(1 / len(scores) + test_train_ratio)
+    return float(scores.mean()), std, float(error), len(scores) - 1

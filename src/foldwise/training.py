@@ -1,0 +1,189 @@
+"""One fold: arrays and indices in, a trained model and its curves out; no files, no printing."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foldwise.augmentation import augment
+from foldwise.errors import FoldwiseError
+from foldwise.optimization import learning_rate, make_optimizer
+from foldwise.params import Train
+from foldwise.prediction import log_probabilities
+from foldwise.randomness import Streams, generator, seed_torch
+
+# The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images, their labels, and which of them one fold trains on and holds out.
+
+    Attributes
+    ----------
+    images : (N, C, H, W) uint8 tensor
+    labels : (N,) int64 tensor
+    training, held_out : (n,) int64 arrays
+        Indices.
+    """
+
+    images: Tensor
+    labels: Tensor
+    training: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+@dataclass
+class Training:
+    """All that changes while one fold is trained, so that it can go on at any epoch.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Maps raw pixels to logits; on the device of the images.
+    optimizer : torch.optim.Optimizer
+    epochs : list of list of float
+        One row of `EPOCH_COLUMNS` for each finished epoch.
+    losses : list of float
+        Loss of each finished step.
+    best : dict
+        Under early stopping, the weights of the best epoch so far.
+    best_epoch : int
+    best_loss : float
+        Its loss on the inner split.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    epochs: list[list[float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_loss: float = math.inf
+
+    @classmethod
+    def start(cls, model: nn.Module, train: Train) -> "Training":
+        """Make the optimiser for a model with fresh weights."""
+        model = model.to(memory_format=torch.channels_last)
+        return cls(model, make_optimizer(model, train))
+
+
+def fit(
+    training: Training, samples: Samples, train: Train, streams: Streams, report: Callable[[Training], None]
+) -> None:
+    """Train a model in place, from wherever `training` stands.
+
+    Parameters
+    ----------
+    training : Training
+        Fresh, or brought back to the end of an epoch.
+    samples : Samples
+        The held-out images are predicted after each epoch, for the curves alone: nothing is selected on them.
+    train : Train
+        The recipe.
+    streams : Streams
+        The fold's randomness.
+    report : callable
+        Called after each epoch.
+
+    Raises
+    ------
+    FoldwiseError
+        If the loss is not finite any more, or the inner split of early stopping cannot be made.
+    """
+    indices, inner = samples.training, None
+    if train.patience:
+        indices, inner = _set_aside(samples, train.inner_fraction, streams.inner)
+    for epoch in range(len(training.epochs), train.epochs):
+        if inner is not None and epoch - training.best_epoch > train.patience:
+            break
+        losses, accuracy = _train_epoch(training, samples, indices, train, streams, epoch)
+        training.losses += losses.tolist()
+        row = [epoch + 1, float(losses.mean()), accuracy, *_score(training.model, samples, samples.held_out)]
+        training.epochs.append(row)
+        if inner is not None:
+            loss, _ = _score(training.model, samples, inner)
+            if loss < training.best_loss:
+                training.best = {name: weight.clone() for name, weight in training.model.state_dict().items()}
+                training.best_epoch, training.best_loss = epoch, loss
+        report(training)
+    if training.best:
+        training.model.load_state_dict(training.best)
+
+
+def _train_epoch(
+    training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
+) -> tuple[Tensor, float]:
+    """Take every image once; give back the loss of each step and the accuracy on the images as they were seen."""
+    model, optimizer, device = training.model, training.optimizer, samples.images.device
+    seed_torch(streams.dropout, epoch)
+    augmentation = generator(streams.augmentation, epoch)
+    order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
+    steps = math.ceil(len(order) / train.batch_size)
+    losses = torch.empty(steps, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    _train_mode(model)
+    # Batches of nearly equal size: no image is left out, and none makes a batch alone.
+    for step, batch in enumerate(order.tensor_split(steps)):
+        done = epoch * steps + step
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(done, train.epochs * steps, train.schedule, train.lr)
+        images = augment(samples.images[batch], train.augment, augmentation)
+        labels = samples.labels[batch]
+        with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+            loss = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses[step] = loss.detach()
+        correct += (logits.detach().argmax(dim=1) == labels).sum()
+        if device.type == "cpu":  # on another device a look at each step would make it wait
+            _check_finite(losses[step : step + 1], done)
+    _check_finite(losses, epoch * steps)
+    return losses, int(correct) / len(order)
+
+
+def _check_finite(losses: Tensor, done: int) -> None:
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        step = done + int(bad[0]) + 1
+        raise FoldwiseError(f"the loss is {float(losses[bad[0]])} at step {step}: lower train.lr in params.yaml")
+
+
+def _score(model: nn.Module, samples: Samples, indices: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean log loss in nats and accuracy on some images."""
+    chosen = torch.from_numpy(indices).to(samples.images.device)
+    predicted, labels = log_probabilities(model, samples.images[chosen]), samples.labels[chosen]
+    return float(functional.nll_loss(predicted, labels)), float((predicted.argmax(dim=1) == labels).float().mean())
+
+
+def _set_aside(
+    samples: Samples, fraction: float, stream: np.random.SeedSequence
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    seed = int(stream.generate_state(1)[0])
+    labels = samples.labels[torch.from_numpy(samples.training).to(samples.labels.device)].cpu().numpy()
+    try:
+        training, inner = train_test_split(samples.training, test_size=fraction, random_state=seed, stratify=labels)
+    except ValueError as error:
+        raise FoldwiseError(
+            f"train.inner_fraction is {fraction}, which of {len(labels)} training images leaves none of some class "
+            "for early stopping: raise it, or set train.patience to 0"
+        ) from error
+    return np.sort(training), np.sort(inner)
+
+
+def _train_mode(model: nn.Module) -> None:
+    """Training mode, except for frozen layers, whose running statistics are frozen too."""
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()

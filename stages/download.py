@@ -1,0 +1,17 @@
+"""Bring the data set's original files, each proved by its digest."""
+
+from pathlib import Path
+
+from foldwise import console, datasets, rawdata
+from foldwise.params import Params
+
+
+def download(params: Params, *, raw: Path) -> None:
+    """Write the original files into a folder of the data set's name in `raw`, and no others."""
+    dataset = datasets.find(params.data.name)
+    rawdata.fetch(dataset, params.data.mirror, raw)
+    console.say(f"download: {dataset.name} is whole")
+
+
+if __name__ == "__main__":
+    console.run(download)

@@ -1,0 +1,40 @@
+"""Let each fold's model predict its held-out fold and the test set, and score both."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from foldwise import console, engine, files
+from foldwise.crossvalidation import PredictFold
+from foldwise.folds import load as load_folds
+from foldwise.images import load as load_images
+from foldwise.params import Params
+from foldwise.scores import of_model
+
+
+def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, predictions: Path, scores: Path) -> None:
+    """Write all predictions, and the scores of each fold's model."""
+    data = load_images(normalized)
+    dealt = load_folds(folds, len(data.train_labels))
+    order = list(dealt)
+    n_train, n_test, classes = len(data.train_labels), len(data.test_labels), len(data.classes)
+    console.say(f"evaluate: {len(order)} models on their held-out images and {n_test} test images")
+    out_of_fold = np.empty((dealt.description.repeats, n_train, classes), dtype=np.float32)
+    test = np.empty((len(order), n_test, classes), dtype=np.float32)
+    for fold, arrays in engine.run(PredictFold(data, dealt, params, models), order, params.compute):
+        out_of_fold[fold.repeat, dealt.held_out(fold)] = arrays["held_out"]
+        test[order.index(fold)] = arrays["test"]
+    tables = []
+    for fold, on_test in zip(order, test, strict=True):
+        held_out = dealt.held_out(fold)
+        on_held_out = out_of_fold[fold.repeat, held_out], data.train_labels[held_out]
+        tables.append(of_model(fold, on_held_out, (on_test, data.test_labels)))
+    files.write_array(predictions / "out_of_fold.npy", out_of_fold)
+    files.write_array(predictions / "test.npy", test)
+    for name in tables[0]:
+        files.write_csv(scores / f"{name}.csv", pd.concat([of_fold[name] for of_fold in tables]))
+
+
+if __name__ == "__main__":
+    console.run(evaluate)

@@ -1,0 +1,19 @@
+"""Decide, for each repeat, in which fold each training image is held out."""
+
+from pathlib import Path
+
+from foldwise import console, images
+from foldwise.folds import assign, save
+from foldwise.params import Params
+
+
+def split(params: Params, *, normalized: Path, folds: Path) -> None:
+    """Deal the training images to folds."""
+    labels = images.load(normalized).train_labels
+    save(folds, assign(labels, params.cv), params.cv)
+    cv = params.cv
+    console.say(f"split: {len(labels)} training images into {cv.repeats} x {cv.k} folds, {cv.strategy}, seed {cv.seed}")
+
+
+if __name__ == "__main__":
+    console.run(split)

@@ -1,0 +1,41 @@
+"""Train one model per fold, many folds at a time."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from foldwise import console, engine, files
+from foldwise.crossvalidation import TrainFold, model_path
+from foldwise.folds import load as load_folds
+from foldwise.images import load as load_images
+from foldwise.params import Params
+from foldwise.scratch import Scratch
+from foldwise.training import EPOCH_COLUMNS
+
+
+def train(
+    params: Params, *, normalized: Path, folds: Path, weights: Path, scratch: Path, models: Path, curves: Path
+) -> None:
+    """Write each fold's model and the learning curves."""
+    data = load_images(normalized)
+    dealt = load_folds(folds, len(data.train_labels))
+    start = files.read_arrays(weights)
+    recipe = params.train, params.model, params.normalize, params.compute.rounding
+    kept = Scratch.of(scratch, data.train_images, data.train_labels, dealt.assignments, *start.values(), *recipe)
+    console.say(f"train: {params.model.name}, {len(dealt)} folds, {params.train.epochs} epochs")
+    epochs, steps = [], []
+    with files.writing(models) as temporary:
+        for fold, arrays in engine.run(TrainFold(data, dealt, params, start, kept), list(dealt), params.compute, kept):
+            rows = pd.DataFrame(arrays.pop("epochs"), columns=EPOCH_COLUMNS).astype({"epoch": int})
+            losses = pd.DataFrame({"step": range(1, len(arrays["losses"]) + 1), "loss": arrays.pop("losses")})
+            epochs.append(rows.assign(**fold._asdict()))
+            steps.append(losses.assign(**fold._asdict()))
+            files.write_arrays(model_path(temporary, fold), arrays)
+    for name, tables, columns in (("epochs", epochs, EPOCH_COLUMNS), ("steps", steps, ("step", "loss"))):
+        table = pd.concat(tables)[["repeat", "fold", *columns]].sort_values(["repeat", "fold", columns[0]])
+        files.write_csv(curves / f"{name}.csv", table)
+    kept.clear()
+
+
+if __name__ == "__main__":
+    console.run(train)
