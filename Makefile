@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test bench thorough lint format lock clean
+.PHONY: repro test test-all bench thorough lint format lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -11,6 +11,10 @@ repro: .venv/installed
 
 test: .venv/installed lint
 	pytest
+
+# The slow tests, and those that need a browser (tests/browser/install.sh) or install Ray.
+test-all: .venv/installed
+	pytest -m 'slow or browser or ray' --no-cov
 
 lint: .venv/installed
 	ruff check .

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from foldwise import console, files
+from foldwise import plots as pictures
 from foldwise.folds import load as load_folds
 from foldwise.images import load as load_images
 from foldwise.params import Params
-from foldwise.summary import describe, summarize
-from foldwise.tables import Results, tables
+from foldwise.results import Results
+from foldwise.summary import describe, recalibrate, summarize
+from foldwise.tables import tables
 
 
 def aggregate(
@@ -25,22 +27,23 @@ def aggregate(
 ) -> None:
     """Write the metrics and the plots, and print the summary."""
     data = load_images(normalized)
-    dealt = load_folds(folds, len(data.train_labels))
-    results = Results(
+    results = Results.of(
+        data,
+        load_folds(folds, len(data.train_labels)),
         files.read_csv(curves / "epochs.csv", ["repeat", "fold", "epoch"]),
         files.read_csv(curves / "steps.csv", ["repeat", "fold", "step", "loss"]),
         files.read_csv(scores / "folds.csv", ["repeat", "fold", "accuracy"]),
-        dealt.assignments,
-        data.train_labels,
-        data.classes,
         files.read_array(predictions / "out_of_fold.npy", np.float32, 3),
         files.read_array(predictions / "test.npy", np.float32, 3),
-        data.test_labels,
     )
-    summary = summarize(results)
+    rescaled = recalibrate(results) if params.evaluate.temperature else {}
+    summary, made = summarize(results, rescaled), tables(results, rescaled)
     files.write_json(metrics, summary)
-    for name, table in tables(results).items():
-        files.write_csv(plots / f"{name}.csv", table)
+    with files.writing(plots) as temporary:
+        for name, table in made.items():
+            files.write_csv(temporary / f"{name}.csv", table)
+        for name, figure in pictures.figures(results, made, data.train_images).items():
+            files.write_bytes(temporary / "images" / f"{name}.png", pictures.png(figure))
     console.say(describe(summary))
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from foldwise import console, engine, files
-from foldwise.crossvalidation import TrainFold, model_path
+from foldwise.crossvalidation import EPOCH_COLUMNS, TrainFold, model_path
 from foldwise.folds import load as load_folds
 from foldwise.images import load as load_images
 from foldwise.params import Params
 from foldwise.scratch import Scratch
-from foldwise.training import EPOCH_COLUMNS
 
 
 def train(

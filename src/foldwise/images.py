@@ -114,7 +114,7 @@ def save(data: Images, directory: Path) -> None:
 
 
 def load(directory: Path) -> Images:
-    """Map what `save` wrote into memory, read-only.
+    """Map what `save` wrote into memory.
 
     Raises
     ------

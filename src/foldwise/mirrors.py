@@ -106,7 +106,7 @@ def _bring(remote: Remote, asks: dict[Source, _Ask], lost: dict[Source, str]) ->
                 reasons[source] = str(refusal)
                 if isinstance(refusal, _Lost):
                     lost[source] = str(refusal)
-                    break
+                break
         reason = reasons.setdefault(source, "not there")
         say(f"{remote.name}: not from {_shown(source)}: {reason}")
     told = "; ".join(f"{_shown(source)}: {reason}" for source, reason in reasons.items())
@@ -123,12 +123,13 @@ def _asking(source: Source, patience: Patience) -> _Ask:
         return lambda name, _: rebuilt().get(name)
     if source.startswith(("http://", "https://")):
         return partial(_download, source.rstrip("/"), patience)
-    return partial(_read, Path(source).expanduser())
+    return partial(_read, source)
 
 
-def _read(folder: Path, name: str, limit: int) -> bytes | None:
-    path = folder / name
+def _read(place: str, name: str, limit: int) -> bytes | None:
     try:
+        folder = Path(place).expanduser()
+        path = folder / name
         if not folder.is_dir():
             raise _Lost("no such folder")
         if not path.is_file():
@@ -138,6 +139,8 @@ def _read(folder: Path, name: str, limit: int) -> bytes | None:
         return path.read_bytes()
     except OSError as error:
         raise _Lost(error.strerror) from error
+    except RuntimeError as error:  # ~somebody who is unknown here
+        raise _Lost("no such folder") from error
 
 
 def _download(address: str, patience: Patience, name: str, limit: int) -> bytes | None:

@@ -172,6 +172,11 @@ def start_from(model: nn.Module, weights: Arrays) -> None:
                 f"the weights to start from lack {key} of this network's shape: they are of another one"
             )
         own[name] = torch.from_numpy(weights[key])
+    beyond = [key for key in weights if f"1.{key}" not in own]
+    if beyond:
+        raise FoldwiseError(
+            f"the weights to start from hold {beyond[0]}, which this network has not: they are of another one"
+        )
     model.load_state_dict(own)
 
 

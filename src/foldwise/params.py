@@ -44,7 +44,7 @@ class CV(_Section):
 
     k: Annotated[int, Field(strict=True, ge=2)]
     strategy: Literal["stratified", "kfold"]
-    repeats: Count
+    repeats: Annotated[Count, Field(le=1000)]
     seed: Seed
 
 
@@ -105,7 +105,7 @@ class Compute(_Section):
     """Where and how fast it is done."""
 
     device: Literal["cpu", "cuda", "mps"]
-    threads_per_fold: Count
+    threads_per_fold: Annotated[Count, Field(le=1024)]
     portable: Flag
     backend: str
     n_jobs: Annotated[int, Field(strict=True, ge=-1)]
@@ -147,7 +147,7 @@ def load(path: Path) -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FoldwiseError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # on odd text and tags the reader raises errors of many types
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise FoldwiseError(f"{path} is not valid YAML{where}: `git diff {path}` shows what was changed") from error

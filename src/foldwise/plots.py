@@ -1,4 +1,4 @@
-"""The tracked pictures: an overview of a run and two galleries. Figures are made without pyplot and its global state."""
+"""The tracked pictures: an overview of a run and two galleries, made without pyplot and its global state."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,19 +15,27 @@ from matplotlib.scale import FuncScale
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from foldwise.tables import OUT_OF_FOLD, Results, mistakes
+from foldwise.results import OUT_OF_FOLD, Results
+from foldwise.tables import SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
 
 LEGEND_FOLDS = 10
 COLUMNS = 6
 STYLE: list[str | Path | dict[str, Any]] = [
     "default",
-    {"font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.spines.top": False}
-    | {"axes.spines.right": False, "axes.grid": True, "grid.color": "#eeeeee", "axes.axisbelow": True}
-    | {"legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.2},
+    {
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#eeeeee",
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+        "lines.linewidth": 1.2,
+    },
 ]
-# The smallest error that the stretched axes tell from none, as in the Vega templates.
-SMALLEST = 1e-3
-SMALLEST_FALSE_POSITIVE = 1e-4
 # In order of preference: one is left out where it would touch another.
 TICKS = [0, *(first * power for first in (1, 5, 2, 3, 7, 4, 6, 8, 9) for power in (0.0001, 0.001, 0.01, 0.1, 1))]
 
@@ -67,10 +75,11 @@ def figures(results: Results, made: Mapping[str, pd.DataFrame], images: NDArray[
 
 
 def png(figure: Figure) -> bytes:
-    """Render a figure as PNG: equal figures give equal bytes, as neither date nor version is written."""
+    """Render a figure as PNG: equal figures give equal bytes, each time, as neither date nor version is written."""
     buffer = io.BytesIO()
     with matplotlib.style.context(STYLE):
         figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        figure.set_layout_engine("none")  # or it would be laid out anew, a little differently, the next time
     return buffer.getvalue()
 
 
@@ -171,7 +180,7 @@ def _confusion(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_yticks(range(len(classes)), classes)
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    axes.set(title="Confusion out of fold (colour: share of the class)", xlabel="predicted", ylabel="actual")
+    axes.set(title="Confusion out of fold", xlabel="predicted", ylabel="actual")
 
 
 def _roc(axes: Axes, table: pd.DataFrame) -> None:
@@ -202,8 +211,8 @@ def _folds(table: pd.DataFrame) -> list[tuple[tuple[Any, pd.DataFrame], str]]:
     return [(group, f"C{number % 10}") for number, group in enumerate(table.groupby("fold", sort=False))]
 
 
-def _stretch(axis: Axis, smallest: float = SMALLEST, complement: bool = True) -> None:
-    """Give rates near 0 more room, down to `smallest`; with `complement`, read the axis as 1 - rate and turn it round."""
+def _stretch(axis: Axis, smallest: float = SMALLEST_ERROR, complement: bool = True) -> None:
+    """Give rates near 0 more room, down to `smallest`; with `complement` the axis reads 1 - rate and is turned round."""
 
     def stretched(rate: Any) -> Any:
         return np.sign(rate) * np.log1p(np.abs(rate) / smallest)

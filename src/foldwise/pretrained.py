@@ -51,6 +51,8 @@ def _read(path: Path) -> Arrays:
         raise FoldwiseError(f"params.yaml: model.weights_file is {path}, which is not there: correct the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.detach().contiguous().numpy() for name, tensor in content.items()}
+        if not content:
+            raise ValueError("empty")
+        return {str(name): tensor.detach().contiguous().numpy() for name, tensor in content.items()}
     except Exception as error:  # the formats that it reads raise errors of many types
         raise FoldwiseError(f"{path} is not a whole file of weights in torchvision's format: fetch it anew") from error

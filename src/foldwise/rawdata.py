@@ -1,6 +1,7 @@
 """What lies in `data/raw/`: the original files of one data set, fetched and read back."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from foldwise.datasets import Dataset, TrainTest
@@ -26,9 +27,7 @@ def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
     FoldwiseError
         If no mirror has a file, or `raw` cannot be written; an earlier `raw` is then still whole.
     """
-    own = [place for place in (mirror, os.environ.get("FOLDWISE_MIRROR")) if place]
-    inner = [Path(place).expanduser() / dataset.name for place in own]
-    own = [str(folder) if folder.is_dir() else place for place, folder in zip(own, inner, strict=True)]
+    own = [_subfolder(place, dataset.name) for place in (mirror, os.environ.get("FOLDWISE_MIRROR")) if place]
     with writing(raw) as temporary:
         folder = temporary / dataset.name
         folder.mkdir(parents=True)
@@ -63,6 +62,15 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
     if train[0].shape[1:] != test[0].shape[1:]:
         raise _wrong(folder, "holds training and test images of different shapes")
     return train, test
+
+
+def _subfolder(place: str, name: str) -> str:
+    """Give the folder of that name in `place`, or `place` itself where there is none, or it is an address."""
+    with suppress(OSError, RuntimeError):  # what is wrong with it will be told when it is asked
+        folder = Path(place).expanduser() / name
+        if folder.is_dir():
+            return str(folder)
+    return place
 
 
 def _content(path: Path, original: Original) -> bytes:

@@ -83,7 +83,7 @@ class Reliability:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| over all images."""
+        """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| of bins, by count."""
         return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.count))
 
 

@@ -1,68 +1,28 @@
 """The tables behind the plots: small and tidy, never one row per image."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from foldwise import scores
+from foldwise.results import OUT_OF_FOLD, Labels, LogProbabilities, Predictions, Results
 from foldwise.statistics import MeanInterval, mean_interval, reliability, wilson
 
 FOLDS_DRAWN = 60
 POINTS = 100
 ROWS = 1500
 GALLERY = 24
+# The smallest rates that the stretched axes, here and in .dvc/plots, tell from none.
+SMALLEST_ERROR = 1e-3
+SMALLEST_FALSE_POSITIVE = 1e-4
 SCORES = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
     "log_loss": "log loss (lower is better)",
     "roc_auc_macro": "macro ROC AUC",
 }
-OUT_OF_FOLD = "out of fold"
-ENSEMBLE = "test set (ensemble)"
-
-LogProbabilities = NDArray[np.floating]
-Labels = NDArray[np.int64]
-Predictions = Mapping[str, tuple[LogProbabilities, Labels]]
-
-
-@dataclass(frozen=True)
-class Results:
-    """What `train` and `evaluate` left behind, of N training images, M test images and J models.
-
-    Attributes
-    ----------
-    epochs, steps, scores : DataFrame
-        `curves/epochs.csv`, `curves/steps.csv` and `scores/folds.csv`.
-    assignments : int32 array, shape (repeats, N)
-        The fold that holds each image out.
-    labels, test_labels : int64 arrays, shapes (N,) and (M,)
-    classes : sequence of str
-    out_of_fold : float32 array, shape (repeats, N, classes)
-        Log-probabilities of each training image from the model that did not see it.
-    test : float32 array, shape (J, M, classes)
-        Log-probabilities of each test image from every fold's model.
-    """
-
-    epochs: pd.DataFrame
-    steps: pd.DataFrame
-    scores: pd.DataFrame
-    assignments: NDArray[np.int32]
-    labels: Labels
-    classes: Sequence[str]
-    out_of_fold: NDArray[np.float32]
-    test: NDArray[np.float32]
-    test_labels: Labels
-
-    def predictions(self) -> Predictions:
-        """Give log-probabilities and labels: out of fold, the mean of the repeats, and on the test set, the ensemble."""
-        return {
-            OUT_OF_FOLD: (scores.ensemble(self.out_of_fold), self.labels),
-            ENSEMBLE: (scores.ensemble(self.test), self.test_labels),
-        }
 
 
 def tables(results: Results, rescaled: Predictions | None = None) -> dict[str, pd.DataFrame]:
@@ -80,7 +40,7 @@ def tables(results: Results, rescaled: Predictions | None = None) -> dict[str, p
         Floats are rounded to six decimals. No table is empty.
     """
     predictions = results.predictions()
-    ratio = 1 / (int(results.assignments.max()) or 1)
+    ratio = 1 / int(results.assignments.max())
     made = {
         "loss_by_batch": loss_by_batch(results.steps),
         "loss_by_epoch": by_epoch(results.epochs, "loss"),
@@ -134,8 +94,8 @@ def score_intervals(folds: pd.DataFrame, test_train_ratio: float) -> dict[str, M
 
 
 def fold_scores(folds: pd.DataFrame, test_train_ratio: float) -> pd.DataFrame:
-    """Arrange the held-out scores in rows: fold, measure, score; mean and its corrected 95 % interval on every row."""
-    named = _named_folds(folds, limit=False)
+    """Arrange the held-out scores in rows: fold, measure, score; every row has the mean and its 95 % interval."""
+    named = _named_folds(folds)
     rows = []
     for column, interval in score_intervals(folds, test_train_ratio).items():
         known = named.loc[named[column].notna(), ["fold", column]].rename(columns={column: "score"})
@@ -178,7 +138,7 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
                 false, true, _ = roc_curve(labels == number, log_probabilities[:, number])
                 start = np.flatnonzero(false == 0).max()
                 false, true = false[start:], true[start:]
-                drawn = np.log1p(false / 1e-4) - np.log1p((1 - true) / 1e-3)
+                drawn = np.log1p(false / SMALLEST_FALSE_POSITIVE) - np.log1p((1 - true) / SMALLEST_ERROR)
                 even = np.interp(np.linspace(drawn[0], drawn[-1], POINTS), drawn, np.arange(len(drawn)))
                 kept = np.unique(even.round().astype(int))
                 curve = {"false_positive_rate": false[kept], "true_positive_rate": true[kept]}
@@ -247,13 +207,14 @@ def label_suspicion(log_probabilities: LogProbabilities, labels: Labels, classes
     )
 
 
-def _named_folds(table: pd.DataFrame, limit: bool = True) -> pd.DataFrame:
+def _named_folds(table: pd.DataFrame) -> pd.DataFrame:
+    # Leave-one-out has a fold for each image: no eye and no page takes more lines than these.
     names = "fold " + table["fold"].astype(str)
     if table["repeat"].nunique() > 1:
         names = "r" + table["repeat"].astype(str) + " f" + table["fold"].astype(str)
     named = table.assign(fold=names)
     distinct = names.unique()
-    if limit and len(distinct) > FOLDS_DRAWN:
+    if len(distinct) > FOLDS_DRAWN:
         kept = distinct[np.linspace(0, len(distinct) - 1, FOLDS_DRAWN).round().astype(int)]
         named = named[names.isin(kept)]
     return named

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from foldwise.augmentation import augment
 from foldwise.errors import FoldwiseError
@@ -17,9 +17,6 @@ from foldwise.optimization import learning_rate, make_optimizer
 from foldwise.params import Train
 from foldwise.prediction import log_probabilities
 from foldwise.randomness import Streams, generator, seed_torch
-
-# The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
-EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Training:
         Maps raw pixels to logits; on the device of the images.
     optimizer : torch.optim.Optimizer
     epochs : list of list of float
-        One row of `EPOCH_COLUMNS` for each finished epoch.
+        For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
     losses : list of float
         Loss of each finished step.
     best : dict
@@ -130,6 +127,11 @@ def _train_epoch(
     losses = torch.empty(steps, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     _train_mode(model)
+    if len(order) < 2 * steps and any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
+        raise FoldwiseError(
+            f"train.batch_size is {train.batch_size}, which gives batches of one image, too few for batch "
+            "normalisation: raise it in params.yaml"
+        )
     # Batches of nearly equal size: no image is left out, and none makes a batch alone.
     for step, batch in enumerate(order.tensor_split(steps)):
         done = epoch * steps + step
@@ -162,12 +164,17 @@ def _score(model: nn.Module, samples: Samples, indices: NDArray[np.int64]) -> tu
     """Mean log loss in nats and accuracy on some images."""
     chosen = torch.from_numpy(indices).to(samples.images.device)
     predicted, labels = log_probabilities(model, samples.images[chosen]), samples.labels[chosen]
-    return float(functional.nll_loss(predicted, labels)), float((predicted.argmax(dim=1) == labels).float().mean())
+    loss = float(functional.nll_loss(predicted, labels))
+    if not math.isfinite(loss):
+        raise FoldwiseError(f"the loss is {loss} after an epoch: lower train.lr in params.yaml")
+    return loss, float((predicted.argmax(dim=1) == labels).float().mean())
 
 
 def _set_aside(
     samples: Samples, fraction: float, stream: np.random.SeedSequence
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from sklearn.model_selection import train_test_split  # takes a second to load, and most runs do without
+
     seed = int(stream.generate_state(1)[0])
     labels = samples.labels[torch.from_numpy(samples.training).to(samples.labels.device)].cpu().numpy()
     try:

@@ -1,0 +1,95 @@
+"""What many tests share: parameters with some knobs changed, small images, and the folds of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.datasets import load_digits
+
+from foldwise import folds, images
+from foldwise.params import Params
+
+ROOT = Path(__file__).parents[1]
+
+# A recipe of the tests' own, so that tuning the default one breaks none; knobs that it does not name stay as they are.
+RECIPE = {
+    "data.name": "digits",
+    "cv.k": 4,
+    "cv.strategy": "stratified",
+    "cv.repeats": 1,
+    "cv.seed": 42,
+    "normalize.scope": "fold",
+    "model.name": "simple_cnn",
+    "model.pretrained": False,
+    "model.freeze": False,
+    "model.weights_file": None,
+    "train.seed": 0,
+    "train.epochs": 2,
+    "train.batch_size": 16,
+    "train.optimizer": "sgd",
+    "train.lr": 0.05,
+    "train.momentum": 0.9,
+    "train.weight_decay": 0.0,
+    "train.schedule": "constant",
+    "train.label_smoothing": 0.0,
+    "train.augment": "none",
+    "train.precision": "float32",
+    "train.patience": 0,
+    "train.inner_fraction": 0.25,
+    "evaluate.temperature": False,
+    "compute.device": "cpu",
+    "compute.threads_per_fold": 1,
+    "compute.portable": False,
+    "compute.backend": "loky",
+    "compute.n_jobs": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def parameters():
+    """Make validated parameters from the tests' recipe: parameters({"train.lr": 0.1})."""
+
+    def make(changes=None) -> Params:
+        content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        for knob, value in (RECIPE | (changes or {})).items():
+            section, _, name = knob.partition(".")
+            content[section][name] = value
+        return Params.model_validate(content)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Give 80 training and 20 test images of scikit-learn's digits, 1 x 8 x 8; each class has eight and two."""
+    found = load_digits()
+    chosen = np.concatenate([np.flatnonzero(found.target == label)[:10] for label in range(10)])
+    pixels = (found.images[chosen] * 255 / 16).astype(np.uint8)[:, None]
+    labels = found.target[chosen].astype(np.int64)
+    test = np.arange(100) % 10 < 2
+    classes = tuple("0123456789")
+    return images.Images.measured("digits", classes, (pixels[~test], labels[~test]), (pixels[test], labels[test]))
+
+
+@pytest.fixture(scope="session")
+def deal(tmp_path_factory):
+    """Deal labels to folds through the files on disk: deal(labels, cv)."""
+
+    def dealt(labels, cv):
+        directory = tmp_path_factory.mktemp("folds")
+        folds.save(directory, folds.assign(labels, cv), cv)
+        return folds.load(directory, len(labels))
+
+    return dealt
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Keep PyTorch to one thread, as a fold's worker does."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,189 @@
+import struct
+import subprocess
+import sys
+from io import BytesIO
+from itertools import pairwise
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from small_results import small_results
+
+from foldwise import plots
+from foldwise.tables import tables
+
+FORMS = {
+    "plain": {},
+    "two folds": {"k": 2},
+    "leave-one-out": {"n": 60, "k": 60},
+    "repeats": {"repeats": 3},
+    "no mistakes": {"mistakes": 0},
+    "nothing but mistakes": {"mistakes": 1},
+    "one epoch of one step": {"epochs": 1, "steps": 1},
+    "test set without class c": {"n_test": 2},
+    "long class names": {"classes": ("ankle boot", "automobile", "T-shirt/top", "dog")},
+}
+
+
+def draw(channels=1, size=8, **form):
+    results = small_results(**form)
+    images = np.random.default_rng(0).integers(0, 256, (len(results.labels), channels, size, size), dtype=np.uint8)
+    return plots.figures(results, tables(results), images)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return draw()
+
+
+def panel(figure, title):
+    return next(axes for axes in figure.axes if axes.get_title(loc="left").startswith(title))
+
+
+def chunks(png):
+    position = 8
+    while position < len(png):
+        (length,) = struct.unpack(">I", png[position : position + 4])
+        yield png[position + 4 : position + 8].decode()
+        position += length + 12
+
+
+def test_there_are_an_overview_and_two_galleries(drawn):
+    assert list(drawn) == ["overview", "worst_mistakes", "label_suspicion"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_every_form_of_run_is_drawn_without_a_warning(form):
+    assert all(plots.png(figure).startswith(b"\x89PNG") for figure in draw(**form).values())
+
+
+def test_equal_runs_give_equal_bytes(drawn):
+    again = draw()
+    assert all(plots.png(figure) == plots.png(again[name]) for name, figure in drawn.items())
+
+
+def test_one_figure_gives_the_same_bytes_again(drawn):
+    assert plots.png(drawn["overview"]) == plots.png(drawn["overview"])
+
+
+def test_png_tells_neither_software_nor_date(drawn):
+    assert set(chunks(plots.png(drawn["overview"]))) == {"IHDR", "pHYs", "IDAT", "IEND"}
+
+
+def test_settings_of_the_user_change_nothing(drawn):
+    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30, "axes.facecolor": "red"}):
+        foreign = plots.png(draw()["overview"])
+    assert foreign == plots.png(drawn["overview"])
+
+
+def test_settings_of_the_user_are_left_as_they_were():
+    before = dict(matplotlib.rcParams)
+    plots.png(draw()["overview"])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_pyplot_is_not_loaded():
+    code = "import sys, foldwise.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_gallery_shows_grey_pixels_as_they_are():
+    images = np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)
+    figure = plots.gallery(images, [1], ["some"], "title")
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[1, 0])
+
+
+def test_gallery_shows_three_channels_in_colour():
+    images = np.arange(3 * 64, dtype=np.uint8).reshape(1, 3, 8, 8)
+    figure = plots.gallery(images, [0], ["some"], "title")
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array()[..., 2], images[0, 2])
+
+
+def test_gallery_captions_name_classes_probability_and_index():
+    results = small_results()
+    figure = plots.figures(results, tables(results), np.zeros((120, 1, 8, 8), dtype=np.uint8))["label_suspicion"]
+    row = tables(results)["label_suspicion"].iloc[0]
+    expected = f"{row['given']} → {row['suggested']}\n{row['suggested_probability']:.1%}  #{row['index']}"
+    assert figure.axes[0].get_title() == expected
+
+
+def test_gallery_of_few_images_leaves_the_other_places_empty():
+    figure = plots.gallery(np.zeros((9, 1, 8, 8), dtype=np.uint8), [3, 4], ["some", "other"], "title")
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 0, 0, 0, 0]
+
+
+def test_gallery_of_no_images_says_so():
+    figure = plots.gallery(np.zeros((9, 1, 8, 8), dtype=np.uint8), [], [], "title")
+    assert [text.get_text() for text in figure.texts if text.get_text() != "title"] == ["none"]
+
+
+def test_few_folds_have_a_legend(drawn):
+    legend = panel(drawn["overview"], "Training loss").get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["fold 0", "fold 1", "fold 2"]
+
+
+def test_many_folds_have_no_legend():
+    assert panel(draw(n=60, k=60)["overview"], "Training loss").get_legend() is None
+
+
+def test_accuracy_has_a_line_for_each_fold_and_set_of_images(drawn):
+    lines = panel(drawn["overview"], "Accuracy by epoch").get_lines()
+    assert sum(len(line.get_xdata()) > 0 for line in lines) == 6
+
+
+def test_halving_the_errors_is_as_far_anywhere(drawn):
+    axes = panel(drawn["overview"], "Accuracy by epoch")
+    place = axes.transData.transform([(0, 0.04), (0, 0.02), (0, 0.01)])[:, 1]
+    assert place[2] - place[1] == pytest.approx(place[1] - place[0], rel=0.05)
+    assert place[2] > place[1]
+
+
+def test_accuracy_axis_is_labelled_with_accuracies(drawn):
+    axes = panel(drawn["overview"], "Accuracy by epoch")
+    labels = {label.get_text(): tick for label, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    assert labels["90%"] == pytest.approx(0.1)
+
+
+def test_labels_of_an_axis_do_not_touch(drawn):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([0, 1e-4, 1], [0, 1, 2])
+    plots._stretch(axes.xaxis)
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    boxes.sort(key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_fold_scores_tell_mean_and_interval(drawn):
+    row = tables(small_results())["fold_scores"].iloc[0]
+    expected = f"mean {row['mean']:.4f}, 95 % {row['low']:.4f} to {row['high']:.4f}"
+    assert expected in panel(drawn["overview"], "Accuracy of the held-out folds").get_xlabel()
+
+
+def test_confusion_colours_only_mistakes(drawn):
+    colours = panel(drawn["overview"], "Confusion").images[0].get_array()
+    assert not np.diag(colours).any()
+    assert colours.max() > 0
+
+
+def test_confusion_numbers_are_the_counts(drawn):
+    texts = {
+        tuple(int(at) for at in text.get_position()): int(text.get_text())
+        for text in panel(drawn["overview"], "Confusion").texts
+    }
+    table = tables(small_results())["confusion"]
+    assert texts[0, 0] == table["images"].iloc[0]
+    assert texts[1, 0] == table["images"].iloc[1]
+
+
+def test_roc_has_a_curve_for_each_class(drawn):
+    legend = panel(drawn["overview"], "ROC").get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+
+
+def test_picture_is_as_large_as_drawn(drawn):
+    assert matplotlib.image.imread(BytesIO(plots.png(drawn["overview"]))).shape[:2] == (740, 1200)
