@@ -21,6 +21,7 @@ def train(
     start = files.read_arrays(weights)
     recipe = params.train, params.model, params.normalize, params.compute.rounding
     kept = Scratch.of(scratch, data.train_images, data.train_labels, dealt.assignments, *start.values(), *recipe)
+    kept.clear_if_recorded()
     console.say(f"train: {params.model.name}, {len(dealt)} folds, {params.train.epochs} epochs")
     epochs, steps = [], []
     with files.writing(models) as temporary:
@@ -33,7 +34,7 @@ def train(
     for name, tables, columns in (("epochs", epochs, EPOCH_COLUMNS), ("steps", steps, ("step", "loss"))):
         table = pd.concat(tables)[["repeat", "fold", *columns]].sort_values(["repeat", "fold", columns[0]])
         files.write_csv(curves / f"{name}.csv", table)
-    kept.clear()
+    kept.end()
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def deal(tmp_path_factory):
     return dealt
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_thread():
     """Keep PyTorch to one thread, as a fold's worker does."""
     import torch

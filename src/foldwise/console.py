@@ -6,11 +6,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 from foldwise.errors import FoldwiseError
 from foldwise.params import load
 from foldwise.portability import restart_portably
+
+_INTERRUPTED = "interrupted; what is finished is kept, `dvc repro` goes on from there"
 
 
 def say(line: str) -> None:
@@ -39,6 +42,8 @@ def run(stage: Callable[..., None]) -> None:
             parser.add_argument(f"--{parameter.name.replace('_', '-')}", type=Path, required=True)
     arguments: dict[str, Any] = vars(parser.parse_args())
     name = stage.__name__
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         params = load(arguments.pop("params"))
         if params.compute.portable:
@@ -48,7 +53,23 @@ def run(stage: Callable[..., None]) -> None:
         say(" ".join(f"{name}: {error}".split()))
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        # A second Ctrl-C must not break the one line that is left to say.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        say(f"{name}: interrupted; what is finished is kept, `dvc repro` goes on from there")
+        say(f"{name}: {_INTERRUPTED}")
         raise SystemExit(130) from None
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    # A second Ctrl-C must break neither the end of the workers nor the one line that is left to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        say(_INTERRUPTED)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# Seconds go by while a stage imports its libraries: Ctrl-C then comes before `run`.
+sys.excepthook = _end_in_one_line

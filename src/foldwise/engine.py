@@ -2,10 +2,14 @@
 
 import ctypes
 import math
+import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -118,13 +122,33 @@ def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[t
             "params.yaml: compute.backend is threading, where folds would share random numbers: set it to loky"
         )
     try:
-        parallel = joblib.Parallel(at_a_time, backend=compute.backend, return_as="generator_unordered", batch_size=1)
+        # With one worker joblib runs the fold in this process, whose death nobody could tell.
+        workers = max(2, at_a_time) if joblib.effective_n_jobs(compute.n_jobs) > 1 else 1
+        parallel = joblib.Parallel(workers, backend=compute.backend, return_as="generator_unordered", batch_size=1)
     except ValueError as error:
         raise FoldwiseError(
             f"params.yaml: compute.backend is {compute.backend}, which joblib cannot use here: set it to loky"
         ) from error
     jobs = ((fold, position) for position, fold in enumerate(folds))
-    yield from parallel(joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
+    with _deaf_to_interruptions():
+        results = parallel(joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
+    try:
+        for fold, arrays in results:  # noqa: UP028, as `yield from` would close it first
+            yield fold, arrays
+    finally:
+        with warnings.catch_warnings(action="ignore"):  # joblib's, of tasks that nobody waits for any more
+            results.close()
+
+
+@contextmanager
+def _deaf_to_interruptions() -> Iterator[None]:
+    """Let the workers that are started within never hear Ctrl-C: this process does, and ends them without a word."""
+    resource_tracker.ensure_running()  # its start would let the signal through again
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def _run(task: Task, fold: Fold, position: int, total: int, at_a_time: int) -> tuple[Fold, Arrays]:

@@ -42,7 +42,8 @@ def writing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise FoldwiseError(f"{path} cannot be written: {error.strerror or error}") from error
+        reason = error.strerror or f"is the disk full? {error}"  # NumPy's own gives numbers alone
+        raise FoldwiseError(f"{path} cannot be written: {reason}") from error
     finally:
         with suppress(OSError):  # a folder that cannot be looked into holds nothing of ours
             _remove(temporary)

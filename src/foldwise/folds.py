@@ -56,9 +56,9 @@ def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
     counts = np.bincount(labels)
     rarest = int(counts[counts > 0].min())
     if cv.strategy == "stratified" and cv.k > rarest:
+        lower = f"cv.k to {rarest} or less, or " if rarest > 1 else ""
         raise FoldwiseError(
-            f"cv.k is {cv.k} but the rarest class has {rarest} training images: "
-            f"set cv.k to {rarest} or less, or cv.strategy to kfold"
+            f"cv.k is {cv.k} but the rarest class has {rarest} training images: set {lower}cv.strategy to kfold"
         )
     from sklearn.model_selection import KFold, StratifiedKFold  # takes a second to load, and only `split` needs it
 
@@ -142,8 +142,8 @@ def load(directory: Path, n_images: int) -> Folds:
         )
     if assignments.shape != (description.repeats, n_images):
         raise FoldwiseError(
-            f"{directory} deals {assignments.shape[1]} images to folds but the data has {n_images}: "
-            "run `dvc repro -f -s split`"
+            f"{directory} deals {assignments.shape[1]} images in {len(assignments)} repeats where "
+            f"{n_images} in {description.repeats} are expected: run `dvc repro -f -s split`"
         )
     if not all(np.array_equal(np.unique(row), np.arange(description.k)) for row in assignments):
         raise FoldwiseError(f"{directory}: a repeat has not {description.k} folds: run `dvc repro -f -s split`")

@@ -71,23 +71,44 @@ def cnn(form: ImageForm) -> nn.Module:
     )
 
 
+class CutBorder(nn.Module):
+    """Leave out the outermost pixels on each side."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H - 2 pixels, W - 2 pixels)."""
+        height, width = images.shape[2:]
+        return images[:, :, self.pixels : height - self.pixels, self.pixels : width - self.pixels]
+
+
 def compact(form: ImageForm) -> nn.Module:
-    """The default: two convolutions and a hidden layer with batch normalisation, pooled before activation."""
-    height, width = form.height // 2 // 2, form.width // 2 // 2
+    """The default: four convolutions, each with batch normalisation and SiLU, and a linear layer.
+
+    What costs most is kept small: a border of a fourteenth, which MNIST's digits leave empty, is cut off; pooling comes
+    before normalisation and activation; widths fill vector registers. Images under 16 pixels keep border and size.
+    """
+    small = min(form.height, form.width) < 16
+    height, width = (
+        side // 2 // 2 if small else ((side - side // 14 * 2 - 4) // 2 - 2) // 2 - 2
+        for side in (form.height, form.width)
+    )
+
+    def block(inputs: int, outputs: int, kernel: int, padding: int, pool: bool) -> list[nn.Module]:
+        convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2 if small else padding, bias=False)
+        pooling = [nn.MaxPool2d(2)] if pool else []
+        return [convolution, *pooling, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True)]
+
     return nn.Sequential(
-        nn.Conv2d(form.channels, 24, 5, padding=2, bias=False),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(24),
-        nn.ReLU(),
-        nn.Conv2d(24, 32, 3, padding=1, bias=False),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
+        CutBorder(0 if small else min(form.height, form.width) // 14),
+        *block(form.channels, 16, 5, 0, pool=True),
+        *block(16, 32, 3, 0, pool=True),
+        *block(32, 64, 3, 1, pool=False),
+        *block(64, 64, 3, 0, pool=False),
         nn.Flatten(),
-        nn.Linear(32 * height * width, 256, bias=False),
-        nn.BatchNorm1d(256),
-        nn.ReLU(),
-        nn.Linear(256, form.classes),
+        nn.Linear(64 * height * width, form.classes),
     )
 
 

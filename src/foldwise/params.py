@@ -77,7 +77,7 @@ class Train(_Section):
     seed: Seed
     epochs: Count
     batch_size: Count
-    optimizer: Literal["sgd", "adam", "adamw"]
+    optimizer: Literal["sgd", "adam", "adamw", "muon"]
     lr: Positive
     momentum: Fraction
     weight_decay: NotNegative
@@ -85,6 +85,7 @@ class Train(_Section):
     label_smoothing: Fraction
     augment: Literal["none", "shift", "affine"]
     precision: Literal["float32", "bfloat16"]
+    hardest: Annotated[Number, Field(gt=0, le=1)]
     patience: Annotated[int, Field(strict=True, ge=0)]
     inner_fraction: Fraction
 
@@ -156,7 +157,9 @@ def load(path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise FoldwiseError(f"{path}: {_explain(error.errors()[0])}") from error
+        # A misspelt knob is missing too: what is unknown says more.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        raise FoldwiseError(f"{path}: {_explain(first)}") from error
 
 
 def _explain(error: Any) -> str:

@@ -15,7 +15,7 @@ from matplotlib.scale import FuncScale
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from foldwise.results import OUT_OF_FOLD, Results
+from foldwise.results import ENSEMBLE, OUT_OF_FOLD, Results
 from foldwise.tables import SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
 
 LEGEND_FOLDS = 10
@@ -113,8 +113,10 @@ def gallery(images: NDArray[np.uint8], shown: Sequence[int], captions: Sequence[
     title : str
     """
     rows = max(1, -(-len(shown) // COLUMNS))
-    figure = Figure(figsize=(1.5 * COLUMNS, 1.8 * rows + 0.4), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    height = 1.85 * rows + 0.35
+    figure = Figure(figsize=(1.5 * COLUMNS, height))
+    figure.suptitle(title, x=0.01, y=1 - 0.06 / height, ha="left", va="top", fontsize=10)
+    figure.subplots_adjust(0.01, 0.05 / height, 0.99, 1 - 0.75 / height, wspace=0.05, hspace=0.32)
     every = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for axes in every:
         axes.set_axis_off()
@@ -134,7 +136,7 @@ def _captions(given: Iterable[str], said: Iterable[str], probability: Iterable[f
 def _loss(axes: Axes, table: pd.DataFrame) -> None:
     for (name, fold), color in _folds(table):
         axes.plot(fold["step"], fold["loss"], label=name, color=color, lw=1)
-    axes.set(title="Training loss by batch (running mean)", xlabel="batch", yscale="log")
+    axes.set(title="Training loss by batch", xlabel="batch", yscale="log")
     axes.yaxis.set_major_formatter("{x:.3g}")
     axes.yaxis.set_minor_formatter("{x:.3g}")
     if len(axes.get_lines()) <= LEGEND_FOLDS:
@@ -187,7 +189,7 @@ def _roc(axes: Axes, table: pd.DataFrame) -> None:
     for name, curve in table[table["predictions"] == OUT_OF_FOLD].groupby("class", sort=False):
         missed = 1 - curve["true_positive_rate"]
         axes.plot(curve["false_positive_rate"], missed, label=str(name), lw=1, drawstyle="steps-post")
-    axes.set(title="ROC out of fold, each class against the rest", xlabel="false positive rate")
+    axes.set(title="ROC out of fold", xlabel="false positive rate")
     axes.set_ylabel("true positive rate")
     _stretch(axes.xaxis, SMALLEST_FALSE_POSITIVE, complement=False)
     _stretch(axes.yaxis)
@@ -195,16 +197,17 @@ def _roc(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _reliability(axes: Axes, table: pd.DataFrame) -> None:
+    table = table[table["predictions"].str.startswith(OUT_OF_FOLD) | (table["predictions"] == ENSEMBLE)]
     for name, bins in table.groupby("predictions", sort=False):
         error = 1 - bins["accuracy"]
         bars = [error - (1 - bins["high"]), (1 - bins["low"]) - error]
         axes.errorbar(1 - bins["confidence"], error, np.abs(bars), fmt="o-", ms=4, lw=1, label=str(name))
     doubt = 1 - np.array([table["confidence"].min(), table["confidence"].max()])
-    axes.plot(doubt, doubt, "--", color="#999999", lw=1, label="confidence is right")
-    axes.set(title="Reliability (bins of equally many images)", xlabel="confidence", ylabel="accuracy")
+    axes.plot(doubt, doubt, "--", color="#999999", lw=1, label="ideal")
+    axes.set(title="Reliability", xlabel="confidence", ylabel="accuracy")
     _stretch(axes.xaxis)
     _stretch(axes.yaxis)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.15), ncols=3, columnspacing=1)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.15), ncols=2, columnspacing=1)
 
 
 def _folds(table: pd.DataFrame) -> list[tuple[tuple[Any, pd.DataFrame], str]]:
@@ -212,7 +215,7 @@ def _folds(table: pd.DataFrame) -> list[tuple[tuple[Any, pd.DataFrame], str]]:
 
 
 def _stretch(axis: Axis, smallest: float = SMALLEST_ERROR, complement: bool = True) -> None:
-    """Give rates near 0 more room, down to `smallest`; with `complement` the axis reads 1 - rate and is turned round."""
+    """Give rates near 0 more room, down to `smallest`; `complement`: the axis reads 1 - rate and is turned round."""
 
     def stretched(rate: Any) -> Any:
         return np.sign(rate) * np.log1p(np.abs(rate) / smallest)

@@ -1,4 +1,4 @@
-"""Finished folds, kept outside a stage's outputs until the stage has ended well."""
+"""Finished folds, kept outside a stage's outputs until DVC has recorded these."""
 
 import hashlib
 import platform
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foldwise.errors import FoldwiseError
-from foldwise.files import Arrays, read_arrays, write_arrays
+from foldwise.files import Arrays, read_arrays, write_arrays, write_bytes
 from foldwise.folds import Fold
 
 
@@ -64,6 +64,23 @@ class Scratch:
         except FoldwiseError:
             return None
 
+    def end(self) -> None:
+        """Note that the stage has ended well; only DVC's record of it makes the folds useless."""
+        write_bytes(self._ended, b"")
+
+    def clear_if_recorded(self) -> None:
+        """Remove the folds of a run that DVC has recorded: if the stage starts again after it, it is to train again.
+
+        A run that ended well but was killed before its record is newer than `dvc.lock`, and is not lost.
+        """
+        record = self.directory.parent.parent / "dvc.lock"
+        if self._ended.exists() and record.exists() and record.stat().st_mtime_ns > self._ended.stat().st_mtime_ns:
+            self.clear()
+
     def clear(self) -> None:
-        """Remove everything: the stage has ended well."""
+        """Remove everything."""
         shutil.rmtree(self.directory.parent, ignore_errors=True)
+
+    @property
+    def _ended(self) -> Path:
+        return self.directory / "ended"

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from foldwise.augmentation import augment
 from foldwise.errors import FoldwiseError
-from foldwise.optimization import learning_rate, make_optimizer
+from foldwise.optimization import learning_rate, make_optimizers
 from foldwise.params import Train
 from foldwise.prediction import log_probabilities
 from foldwise.randomness import Streams, generator, seed_torch
@@ -45,11 +45,13 @@ class Training:
     ----------
     model : nn.Module
         Maps raw pixels to logits; on the device of the images.
-    optimizer : torch.optim.Optimizer
+    optimizers : list of torch.optim.Optimizer
     epochs : list of list of float
         For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
     losses : list of float
         Loss of each finished step.
+    seen : (2, N) float32 tensor
+        Loss of each image, and whether it was classified correctly, when it was last trained on.
     best : dict
         Under early stopping, the weights of the best epoch so far.
     best_epoch : int
@@ -58,18 +60,19 @@ class Training:
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     epochs: list[list[float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    seen: Tensor = field(default_factory=lambda: torch.empty(0))
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     best_loss: float = math.inf
 
     @classmethod
     def start(cls, model: nn.Module, train: Train) -> "Training":
-        """Make the optimiser for a model with fresh weights."""
+        """Make the optimisers for a model with fresh weights."""
         model = model.to(memory_format=torch.channels_last)
-        return cls(model, make_optimizer(model, train))
+        return cls(model, make_optimizers(model, train))
 
 
 def fit(
@@ -101,10 +104,9 @@ def fit(
     for epoch in range(len(training.epochs), train.epochs):
         if inner is not None and epoch - training.best_epoch > train.patience:
             break
-        losses, accuracy = _train_epoch(training, samples, indices, train, streams, epoch)
-        training.losses += losses.tolist()
-        row = [epoch + 1, float(losses.mean()), accuracy, *_score(training.model, samples, samples.held_out)]
-        training.epochs.append(row)
+        _train_epoch(training, samples, indices, train, streams, epoch)
+        seen = training.seen[:, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
+        training.epochs.append([epoch + 1, *seen, *_score(training.model, samples, samples.held_out)])
         if inner is not None:
             loss, _ = _score(training.model, samples, inner)
             if loss < training.best_loss:
@@ -117,15 +119,21 @@ def fit(
 
 def _train_epoch(
     training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
-) -> tuple[Tensor, float]:
-    """Take every image once; give back the loss of each step and the accuracy on the images as they were seen."""
-    model, optimizer, device = training.model, training.optimizer, samples.images.device
+) -> None:
+    """Take every image once; after the first epoch, the hardest share of them."""
+    model, optimizers, device = training.model, training.optimizers, samples.images.device
     seed_torch(streams.dropout, epoch)
     augmentation = generator(streams.augmentation, epoch)
+    hardest = math.ceil(train.hardest * len(indices))
+    first, later = (math.ceil(n / train.batch_size) for n in (len(indices), hardest))
+    steps, before, total = later if epoch else first, len(training.losses), first + later * (train.epochs - 1)
+    if epoch == 0:
+        training.seen = torch.zeros((2, len(samples.labels)), device=device)
+    elif hardest < len(indices):
+        ranked = np.argsort(-training.seen[0].cpu().numpy()[indices], kind="stable")
+        indices = indices[np.sort(ranked[:hardest])]
     order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
-    steps = math.ceil(len(order) / train.batch_size)
     losses = torch.empty(steps, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
     _train_mode(model)
     if len(order) < 2 * steps and any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
         raise FoldwiseError(
@@ -134,23 +142,26 @@ def _train_epoch(
         )
     # Batches of nearly equal size: no image is left out, and none makes a batch alone.
     for step, batch in enumerate(order.tensor_split(steps)):
-        done = epoch * steps + step
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done, train.epochs * steps, train.schedule, train.lr)
+        rate = learning_rate(before + step, total, train.schedule, train.lr)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         images = augment(samples.images[batch], train.augment, augmentation)
         labels = samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
             logits = model(images.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing)
-        optimizer.zero_grad()
+            each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
+            loss = each.mean()
+        model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         losses[step] = loss.detach()
-        correct += (logits.detach().argmax(dim=1) == labels).sum()
+        training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
         if device.type == "cpu":  # on another device a look at each step would make it wait
-            _check_finite(losses[step : step + 1], done)
-    _check_finite(losses, epoch * steps)
-    return losses, int(correct) / len(order)
+            _check_finite(losses[step : step + 1], before + step)
+    _check_finite(losses, before)
+    training.losses += losses.tolist()
 
 
 def _check_finite(losses: Tensor, done: int) -> None:

@@ -1,0 +1,77 @@
+"""Foldwise's network and recipe in the way of Lightning Fabric's k-fold example: epochs outside, folds inside."""
+
+import math
+from functools import partial
+from pathlib import Path
+
+import torch
+from shared import TORCHVISION, arguments, folds, needed, report
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, SubsetRandomSampler
+from torchvision.datasets import MNIST
+from torchvision.transforms import Compose, InterpolationMode, PILToTensor, RandomAffine, RandomCrop
+
+from foldwise import models, params
+from foldwise.optimization import learning_rate, make_optimizers
+
+with needed():
+    from lightning_fabric import Fabric, seed_everything
+
+# Foldwise's augmentations in torchvision's words.
+AUGMENTATIONS = {
+    "none": [],
+    "shift": [RandomCrop(28, padding=2)],
+    "affine": [RandomAffine(10, (2 / 28, 2 / 28), (0.9, 1.1), interpolation=InterpolationMode.BILINEAR)],
+}
+
+
+def main() -> None:
+    options = arguments().parse_args()
+    configured = params.load(Path("params.yaml"))
+    train = configured.train
+    epochs = options.epochs or train.epochs
+    fabric = Fabric(accelerator="cpu", precision="bf16-mixed" if train.precision == "bfloat16" else "32-true")
+    seed_everything(1)
+    train_set = MNIST(TORCHVISION, train=True, transform=Compose([*AUGMENTATIONS[train.augment], PILToTensor()]))
+    test_set = MNIST(TORCHVISION, train=True, transform=PILToTensor())
+    splits = folds(train_set.targets.numpy())[: options.folds]
+    steps = math.ceil(len(splits[0][0]) / train.batch_size) * epochs
+    share_of_peak = partial(learning_rate, steps=steps, schedule=train.schedule, peak=1)
+
+    form = models.ImageForm(1, 28, 28, 10)
+    networks = [models.build(configured.model.name, form, (0.1307,), (0.3081,)) for _ in splits]
+    optimizers = [make_optimizers(network, train) for network in networks]
+    schedulers = [[LambdaLR(optimizer, share_of_peak) for optimizer in of_fold] for of_fold in optimizers]
+    for i in range(len(splits)):
+        networks[i], *optimizers[i] = fabric.setup(networks[i], *optimizers[i])
+
+    for epoch in range(1, epochs + 1):
+        accuracies = []
+        for fold, (training, held_out) in enumerate(splits):
+            train_loader = DataLoader(train_set, batch_size=train.batch_size, sampler=SubsetRandomSampler(training))
+            test_loader = DataLoader(test_set, batch_size=train.batch_size, sampler=SubsetRandomSampler(held_out))
+            train_loader, test_loader = fabric.setup_dataloaders(train_loader, test_loader)
+            model = networks[fold]
+
+            model.train()
+            for data, target in train_loader:
+                model.zero_grad()
+                loss = functional.cross_entropy(model(data), target, label_smoothing=train.label_smoothing)
+                fabric.backward(loss)
+                for optimizer, scheduler in zip(optimizers[fold], schedulers[fold], strict=True):
+                    optimizer.step()
+                    scheduler.step()
+
+            model.eval()
+            correct = 0
+            with torch.no_grad():
+                for data, target in test_loader:
+                    correct += (model(data).argmax(dim=1) == target).sum().item()
+            accuracies.append(correct / len(held_out))
+            print(f"epoch {epoch} fold {fold} accuracy {accuracies[-1]:.4f}", flush=True)
+    report(accuracies)
+
+
+if __name__ == "__main__":
+    main()

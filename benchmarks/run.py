@@ -1,0 +1,214 @@
+"""Foldwise beside what a user would pick instead: one run, one machine, one table.
+
+All are run in turn, as fresh processes, on the same MNIST and the same five stratified folds, in a copy of the
+checkout. Figures of one run can be compared; those of different runs only where the machine was as quiet in both.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import report
+from measure import Measured, measure
+from report import Entry, Growth, Parts
+from shared import K
+from workspace import Workspace
+
+HERE = Path(__file__).resolve().parent
+ENTRIES = {
+    "a": (
+        "textbook loop",
+        "textbook.py",
+        "`simple_cnn`, 10 epochs of Adam at 1e-3, batches of 64 from a `TensorDataset` through a `DataLoader`. "
+        "One process on all cores, no augmentation, a look at the held-out fold only at the end.",
+    ),
+    "b": (
+        "classic loop",
+        "classic.py",
+        "`cnn`, 10 epochs of SGD at 0.01 with momentum 0.5, batches of 64; torchvision's `MNIST` decodes and "
+        "normalises image by image. One process on all cores, no augmentation, a look at the held-out fold only at "
+        "the end.",
+    ),
+    "c1": (
+        "skorch, n_jobs=1",
+        "skorch_cv.py --n-jobs 1",
+        "skorch's `NeuralNetClassifier` in scikit-learn's `cross_validate`: Foldwise's network, optimiser, schedule, "
+        "batch size, epochs and precision, and its augmentation, a batch at a time. Internal validation and logging "
+        "are off, as skorch's page on performance advises. One process on all cores, a look at the held-out fold only "
+        "at the end.",
+    ),
+    "c2": (
+        "skorch, n_jobs=2",
+        "skorch_cv.py --n-jobs 2",
+        "The same, two folds at a time; joblib leaves each its share of the cores.",
+    ),
+    "d": (
+        "Lightning Fabric's k-fold way",
+        "fabric_kfold.py",
+        "Foldwise's network and recipe in the way of Fabric's k-fold example: torchvision's `MNIST` with transforms "
+        "image by image, all models at once, epochs outside and folds inside. One process on all cores, a look at the "
+        "held-out fold after each epoch.",
+    ),
+    "e": (
+        "Foldwise",
+        "foldwise_train.py",
+        "The `train` stage as `dvc repro` runs it, DVC's own time included. One worker and one thread a core, a look "
+        "at the held-out fold after each epoch, curves and models written; normalisation constants from each fold's "
+        "own images, where the others take the data set's. Median of its runs, each with another `train.seed`.",
+    ),
+    "f": (
+        "Foldwise, all images",
+        "foldwise_train.py",
+        "The same with `train.hardest: 1`, because skorch and Fabric take all images in each epoch: what they are held "
+        "against.",
+    ),
+}
+# Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
+ORDER = ["e", "a", "e", "b", "c1", "f", "e", "c2", "d", "f", "e"]
+QUICK_EPOCHS = 2
+LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "skorch", "lightning-fabric"]
+
+
+def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
+    """Run all entries in turn; f only where it differs from e."""
+    hardest = workspace.train["hardest"]
+    if hardest == 1:
+        keys = [key for key in keys if key != "f"]
+    entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
+    if quick:
+        workspace.turn({"train.epochs": QUICK_EPOCHS})
+    for key in dict.fromkeys(ORDER) if quick else ORDER:
+        if key not in keys:
+            continue
+        entry = entries[key]
+        script, *options = ENTRIES[key][1].split()
+        if key in "ef":
+            # Another seed, so that DVC has something to do.
+            workspace.turn({"train.seed": len(entry.runs), "train.hardest": hardest if key == "e" else 1})
+        elif quick:
+            options += ["--folds", "1", "--epochs", str(QUICK_EPOCHS)]
+            entry.folds = 1
+        command = [sys.executable, str(HERE / script), *options]
+        entry.runs.append(measure(command, workspace.folder, workspace.environment))
+        say(f"{key}. {entry.name}", entry.runs[-1], f"accuracy {100 * entry.runs[-1].accuracy:.2f} %")
+    workspace.turn({"train.hardest": hardest})
+    return list(entries.values())
+
+
+def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], list[Growth]]:
+    """Measure the parts of the train stage, and its growth with k and with the number of images."""
+    less = ["--quick"] if quick else []
+    train, folder = workspace.train, workspace.folder
+    evaluate = _stage(workspace, "evaluate")
+    say("evaluate stage", evaluate)
+    rates = {}
+    for part in ("steps", "workers"):
+        run = measure([sys.executable, str(HERE / "parts.py"), part, *less], folder, workspace.environment)
+        rates |= json.loads(run.output.splitlines()[-1])
+        say(part, run)
+    n = workspace.n_images
+    trained = n * (K - 1) * (1 + (train["epochs"] - 1) * train["hardest"])
+
+    # Next to nothing to train: what is left is what each run of the stage costs. As many folds as workers.
+    workspace.turn({"data.subset": 500, "cv.k": 2, "train.epochs": 1})
+    workspace.run("dvc repro -q split weights")
+    direct, with_dvc = [], []
+    for seed in range(1 if quick else 3):
+        direct.append(_stage(workspace, "train"))
+        workspace.turn({"train.seed": seed})
+        with_dvc.append(measure("dvc repro train", folder, workspace.environment))
+        say("stage with nothing to train, without DVC", direct[-1])
+        say("stage with nothing to train, with DVC", with_dvc[-1])
+    start_up = Entry("", "", "", direct).seconds
+    parts = Parts(
+        **rates,
+        start_up=start_up,
+        dvc=Entry("", "", "", with_dvc).seconds - start_up,
+        evaluate=evaluate.seconds,
+        trained=round(trained),
+        predicted=n * train["epochs"],
+        cores=cores(),
+    )
+    sizes = [2000, 4000] if quick else [15000, 30000, None]
+    by_k = [_grown(workspace, k, sizes[-1], of="k") for k in ([2, 5] if quick else [2, 5, 10, 20])]
+    by_n = [_grown(workspace, K, size, of="n") for size in sizes]
+    return parts, by_k, by_n
+
+
+def _stage(workspace: Workspace, stage: str) -> Measured:
+    return measure(workspace.command(stage), workspace.folder, workspace.environment)
+
+
+def _grown(workspace: Workspace, k: int, subset: int | None, of: str) -> Growth:
+    workspace.deal({"cv.k": k, "data.subset": subset})
+    run, n = _stage(workspace, "train"), workspace.n_images
+    say(f"train stage, one epoch, {k} folds, {n} images", run)
+    return Growth(k if of == "k" else n, n * (k - 1), run)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> dict[str, str]:
+    """Where, when and with what."""
+    model = platform.processor() or platform.machine()
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        lines = (line.partition(":") for line in listed.read_text().splitlines())
+        model = next((value.strip() for name, _, value in lines if name.strip() == "model name"), model)
+    versions = [f"Python {platform.python_version()}"]
+    for library in LIBRARIES:
+        try:
+            versions.append(f"{library} {version(library)}")
+        except PackageNotFoundError:
+            continue
+    return {
+        "machine": f"{model}, {cores()} cores, {platform.system()} {platform.machine()}",
+        "versions": ", ".join(versions),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def say(what: str, run: Measured, more: str = "") -> None:
+    """Print one line of progress."""
+    print(f"{what}: {run.seconds:.1f} s, {run.memory:.0f} MB {more}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one fold and few epochs of each; writes nothing")
+    parser.add_argument("--only", nargs="+", choices=list(ENTRIES), metavar="ROW", help="some rows; writes nothing")
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="foldwise-bench-") as folder:
+        workspace = Workspace(HERE.parent, Path(folder))
+        entries = compete(workspace, options.only or list(ENTRIES), options.quick)
+        sections = {"Side by side": report.side_by_side(entries) + "\n" + report.differences(entries)}
+        if not options.only:
+            parts, by_k, by_n = take_apart(workspace, options.quick)
+            ours = next(entry for entry in entries if entry.key == "e")
+            where = report.parts(parts)
+            if not options.quick:
+                where += "\n" + report.budget(ours.seconds, parts)
+            one_epoch = "One epoch of the train stage without DVC, start-up included.\n\n"
+            grown = f"{report.growth('folds', by_k)}\n{report.growth('images', by_n)}"
+            sections |= {"Where the time goes": where, "Growth": one_epoch + grown}
+            if not options.quick:
+                sections["What must hold"] = report.aims(entries, parts, by_k)
+    page = report.document(sections, machine(), (time.monotonic() - started) / 60)
+    print(page)
+    if not options.quick and not options.only:
+        (HERE / "RESULTS.md").write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A headless Chromium that is spoken to over a pipe, in the DevTools protocol."""
+
+import base64
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections import deque
+from pathlib import Path
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+    "--window-size=1500,2000",
+)
+
+
+def executable():
+    """Find Chromium, or give None."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Browser:
+    """One page in a browser of its own: `answers` maps the addresses it may ask for to the bytes of a script.
+
+    Attributes
+    ----------
+    console : list of (level, text)
+        What the page said, errors that nobody caught among it.
+    refused : list of str
+        Addresses beyond `answers` and local files.
+    """
+
+    def __init__(self, answers, profile: Path, seconds=120):
+        self.answers, self.console, self.refused = answers, [], []
+        self._deadline = time.monotonic() + seconds
+        self._number, self._events, self._rest = 0, deque(), b""
+        hears, self._writes = os.pipe()
+        self._reads, says = os.pipe()
+        # The protocol is spoken on file descriptors 3 and 4.
+        command = ["bash", "-c", f'exec "$@" 3<&{hears} 4>&{says}', "bash", executable(), *FLAGS]
+        self._process = subprocess.Popen(
+            [*command, f"--user-data-dir={profile}", "about:blank"], pass_fds=(hears, says), stderr=subprocess.DEVNULL
+        )
+        os.close(hears)
+        os.close(says)
+        self._session = None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        self.call("Fetch.enable", patterns=[{"urlPattern": "*"}])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self._session = None
+            self._send("Browser.close", {})
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._writes)
+        os.close(self._reads)
+
+    def call(self, method, **params):
+        """Call a method of the protocol and give its result; events that come before it are handled."""
+        number = self._send(method, params)
+        while True:
+            message = self._receive()
+            if message.get("id") == number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                return message["result"]
+
+    def open(self, path: Path):
+        """Open a local page and wait until it is loaded."""
+        self._events.clear()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        while "Page.loadEventFired" not in self._events:
+            self._receive()
+
+    def evaluate(self, expression):
+        """Give the value of a JavaScript expression, or of its promise."""
+        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(result["exceptionDetails"]["exception"].get("description", expression))
+        return result["result"].get("value")
+
+    def _send(self, method, params):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._writes, data) :]
+        return self._number
+
+    def _receive(self):
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._reads], [], [], max(0, self._deadline - time.monotonic()))
+            data = os.read(self._reads, 1 << 20) if ready else b""
+            if not data:
+                raise RuntimeError("Chromium does not answer" if not ready else "Chromium ended early")
+            self._rest += data
+        line, self._rest = self._rest.split(b"\0", 1)
+        message = json.loads(line)
+        self._handle(message.get("method"), message.get("params", {}))
+        return message
+
+    def _handle(self, event, params):
+        self._events.append(event)
+        if event == "Fetch.requestPaused":
+            self._answer(params["requestId"], params["request"]["url"])
+        elif event == "Runtime.consoleAPICalled":
+            text = " ".join(str(argument.get("value", argument.get("description"))) for argument in params["args"])
+            self.console.append((params["type"], text))
+        elif event == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.console.append(("error", details.get("exception", {}).get("description", details["text"])))
+        elif event == "Log.entryAdded":
+            self.console.append((params["entry"]["level"], params["entry"]["text"]))
+
+    def _answer(self, request, url):
+        if url in self.answers:
+            headers = [{"name": "Content-Type", "value": "text/javascript; charset=utf-8"}]
+            body = base64.b64encode(self.answers[url]).decode()
+            self._send(
+                "Fetch.fulfillRequest",
+                {"requestId": request, "responseCode": 200, "responseHeaders": headers, "body": body},
+            )
+        elif url.startswith(("file:", "data:")):
+            self._send("Fetch.continueRequest", {"requestId": request})
+        else:
+            self.refused.append(url)
+            self._send("Fetch.failRequest", {"requestId": request, "errorReason": "AccessDenied"})

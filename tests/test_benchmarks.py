@@ -1,0 +1,215 @@
+import csv
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from foldwise import models
+from foldwise.folds import assign
+from foldwise.params import Params
+
+ROOT = Path(__file__).parents[1]
+MNIST = models.ImageForm(1, 28, 28, 10)
+LABELS = np.random.default_rng(0).integers(0, 10, 997)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a benchmark by name."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+    def load(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.fixture
+def rivals(monkeypatch):
+    """Stand in for the packages of the competitors, which are an extra."""
+    names = {
+        "skorch": {"NeuralNetClassifier": object},
+        "skorch.callbacks": {"Callback": object},
+        "lightning_fabric": {"Fabric": object, "seed_everything": object},
+    }
+    for name, content in names.items():
+        module = ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def foldwises_folds(cv):
+    (assignments,) = assign(LABELS, cv)
+    return [(np.flatnonzero(assignments != fold), np.flatnonzero(assignments == fold)) for fold in range(cv.k)]
+
+
+def knobs(workspace):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["cv"] |= {"k": 3, "seed": 7, "repeats": 2, "strategy": "kfold"}
+    return Params.model_validate(workspace.turned(content, workspace.SAME_FOR_ALL))
+
+
+@pytest.mark.parametrize("name", ["textbook", "classic", "skorch_cv", "fabric_kfold"])
+def test_a_competitors_folds_are_foldwises(script, rivals, name):
+    ours = foldwises_folds(knobs(script("workspace")).cv)
+    theirs = script(name).folds(LABELS)
+    for (our_training, our_held_out), (training, held_out) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(training, our_training)
+        np.testing.assert_array_equal(held_out, our_held_out)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "ours"), [("textbook", "network", models.simple_cnn), ("classic", "Network", models.cnn)]
+)
+def test_a_competitors_network_is_foldwises(script, name, network, ours):
+    theirs, ours = getattr(script(name), network)(), ours(MNIST)
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    images = torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(theirs(images), ours(images))
+
+
+def test_turning_a_knob_leaves_the_others(script):
+    assert script("workspace").turned({"cv": {"k": 5, "seed": 1}, "data": {}}, {"cv.k": 2}) == {
+        "cv": {"k": 2, "seed": 1},
+        "data": {},
+    }
+
+
+@pytest.mark.parametrize(("name", "package"), [("skorch_cv", "skorch"), ("fabric_kfold", "lightning_fabric")])
+def test_a_package_that_is_not_there_is_told_in_one_line(script, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py"])
+    with pytest.raises(SystemExit) as stopped:
+        script(name)
+    said = f"{name}.py: the package {package} is not installed: run `make bench`, or pip install '.[bench]'"
+    assert str(stopped.value) == said
+
+
+def test_foldwises_figure_is_the_mean_of_the_folds_last_epochs(script, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = script("foldwise_train")
+    monkeypatch.setattr(train.subprocess, "run", lambda command: SimpleNamespace(returncode=command != TRAIN))
+    Path("curves").mkdir()
+    with Path("curves/epochs.csv").open("w") as file:
+        rows = [(0, 0, 1, 0.1), (0, 0, 2, 0.9), (0, 1, 1, 0.2), (0, 1, 2, 0.8)]
+        csv.writer(file).writerows([("repeat", "fold", "epoch", "validation_accuracy"), *rows])
+    train.main()
+    assert capsys.readouterr().out == "mean fold accuracy 0.850000\n"
+
+
+TRAIN = ["dvc", "repro", "train"]
+
+
+def test_a_measured_process_gives_the_accuracy_it_printed_last(script, tmp_path):
+    command = [sys.executable, "-c", "print('mean fold accuracy 0.1\\nmean fold accuracy 0.25')"]
+    assert script("measure").measure(command, tmp_path, {}).accuracy == 0.25
+
+
+def test_memory_is_that_of_the_whole_tree_of_processes(script, tmp_path):
+    child = "import time; held = bytearray(b'x') * 60_000_000; time.sleep(0.8)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    measured = script("measure").measure([sys.executable, "-c", parent], tmp_path, {})
+    assert 60 < measured.largest < measured.memory <= measured.resident < 150
+
+
+def test_a_command_that_fails_ends_the_benchmark_with_what_it_said(script, tmp_path):
+    with pytest.raises(SystemExit, match=r"(?s)failed:\n.*no such luck"):
+        script("measure").measure([sys.executable, "-c", "raise SystemExit('no such luck')"], tmp_path, {})
+
+
+def measured(script, seconds, memory=1000.0, accuracy=0.99, largest=300.0):
+    output = f"mean fold accuracy {accuracy}\n"
+    return script("measure").Measured(seconds, memory, memory + 500, largest, output)
+
+
+def entries(script):
+    make = script("report").Entry
+    times = {"a": [480], "b": [600], "c1": [90], "c2": [50], "d": [80], "e": [41, 40, 30]}
+    made = [make(key, key.upper(), f"about {key}.") for key in times]
+    for entry in made:
+        accuracy = 0.9955 if entry.key == "e" else 0.98
+        entry.runs = [
+            measured(script, seconds, 2500 if entry.key == "e" else 900, accuracy) for seconds in times[entry.key]
+        ]
+    return made
+
+
+def parts(script, **changes):
+    rates = {"bare": 10000.0, "loop": 9600.0, "loop_unaugmented": 9800.0, "prediction": 40000.0, "loop_share": 0.96}
+    rates |= {"one_worker": 9000.0, "two_workers": 17000.0, "two_to_one": 1.88}
+    times = {"start_up": 3.0, "dvc": 1.0, "evaluate": 5.0, "trained": 480000, "predicted": 120000, "cores": 2}
+    return script("report").Parts(**(rates | times | changes))
+
+
+def grown(script, largest=(300.0, 310.0)):
+    make = script("report").Growth
+    return [
+        make(k, 60000 * (k - 1), measured(script, 4.0 * k, largest=mb)) for k, mb in zip((2, 20), largest, strict=True)
+    ]
+
+
+def test_a_table_is_aligned_markdown(script):
+    assert script("report").table(["name", "n"], [["long name", "7"], ["short", "12"]]) == (
+        "| name      |  n |\n| --------- | -: |\n| long name |  7 |\n| short     | 12 |\n"
+    )
+
+
+def test_ratios_are_over_the_median_of_foldwises_runs(script):
+    lines = script("report").side_by_side(entries(script)).splitlines()
+    assert [line.split("|")[5].strip() for line in lines[2:]] == ["12.00", "15.00", "2.25", "1.25", "2.00", "1.00"]
+
+
+def test_ratios_of_a_quick_run_are_per_fold(script):
+    made = entries(script)
+    made[0].folds = 1
+    assert script("report").side_by_side(made).splitlines()[2].split("|")[5].strip() == "60.00"
+
+
+def test_the_budget_adds_up_to_foldwises_time(script):
+    lines = [line.split("|")[2].strip() for line in script("report").budget(40.0, parts(script)).splitlines()[2:]]
+    assert lines == ["24.0", "1.0", "1.5", "3.0", "1.0", "9.5", "40.0"]
+
+
+def test_what_must_hold_is_judged_by_the_figures(script):
+    lines = script("report").aims(entries(script), parts(script, loop_share=0.94), grown(script)).splitlines()[2:]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [(got, held) for _, _, got, held in cells] == [
+        ("99.55 %", "yes"),
+        ("12.00", "yes"),
+        ("2.25", "yes"),
+        ("1.25", "no"),
+        ("2.00", "yes"),
+        ("0.940", "no"),
+        ("1.88", "yes"),
+        ("2500 MB", "no"),
+        ("1.03", "yes"),
+    ]
+
+
+def test_competitors_of_the_same_recipe_are_held_against_foldwise_on_all_images(script):
+    made = entries(script)
+    made.append(script("report").Entry("f", "F", "about f.", runs=[measured(script, 45)]))
+    lines = script("report").aims(made, parts(script), grown(script)).splitlines()[2:]
+    assert [line.split("|")[3].strip() for line in lines[1:5]] == ["12.00", "2.00", "1.11", "1.78"]
+
+
+def test_the_page_says_how_to_repeat_it_and_on_what_it_was_made(script):
+    page = script("report").document({"Side by side": "a table\n"}, {"machine": "abacus"}, 30.2)
+    assert page.startswith("# Results\n\n")
+    assert (
+        "    make bench            # all of it, on a machine that does nothing else: 30 minutes on this one\n" in page
+    )
+    assert page.endswith("\n- machine: abacus\n\n## Side by side\n\na table\n")
+
+
+def test_all_rows_have_a_script_and_a_turn(script):
+    run = script("run")
+    assert set(run.ORDER) == set(run.ENTRIES)
+    assert run.ORDER.count("e") >= 3
+    assert all((ROOT / "benchmarks" / command.split()[0]).is_file() for _, command, _ in run.ENTRIES.values())

@@ -1,0 +1,173 @@
+"""The command `foldwise`, called as a function, and once as a user does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_repository
+from conftest import ROOT
+from small_runs import run
+
+from foldwise import cli, runs
+
+SUMMARY = {
+    "cv": {"accuracy": {"mean": 0.99, "ci95_low": 0.98, "ci95_high": 0.995}},
+    "out_of_fold": {"n": 100, "errors": 1, "accuracy": 0.99, "log_loss": 0.1, "calibration_error": 0.01},
+    "test": {"accuracy": {"mean": 0.97}, "ensemble": {"accuracy": 0.98, "errors": 2}},
+}
+ACCURACIES = {
+    "main": [0.90, 0.92, 0.91, 0.93, 0.89],
+    "workspace": [0.95, 0.96, 0.96, 0.97, 0.95],
+    "noise": [0.91, 0.90, 0.93, 0.92, 0.90],
+}
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Stand in a workspace with parameters and a summary."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    Path("metrics").mkdir()
+    Path("metrics/summary.json").write_text(json.dumps(SUMMARY))
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """Have made-up runs in place of a repository's."""
+    monkeypatch.setattr(runs, "read", lambda name, directory: run(ACCURACIES[name], name))
+
+
+def test_summary_prints_the_headline_numbers(finished, capsys):
+    assert cli.main(["summary"]) == 0
+    assert "0.9900, 95 % interval 0.9800 to 0.9950" in capsys.readouterr().out
+
+
+def failure(capsys, *arguments):
+    assert cli.main(arguments) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    return said.err
+
+
+def test_summary_checks_the_parameters_first(finished, capsys):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("  seed: 42", "  seed: -1"))
+    assert failure(capsys, "summary").startswith("foldwise: params.yaml: cv.seed is -1")
+
+
+def test_summary_without_metrics_says_what_to_do(finished, capsys):
+    Path("metrics/summary.json").unlink()
+    assert failure(capsys, "summary").startswith("foldwise: metrics/summary.json is missing: run `dvc repro`")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", json.dumps(SUMMARY).replace("0.97", "null"), '{"cv": 1}'])
+def test_summary_of_incomplete_metrics_says_what_to_do(finished, capsys, content):
+    Path("metrics/summary.json").write_text(content)
+    said = failure(capsys, "summary")
+    assert said == "foldwise: metrics/summary.json lacks headline numbers: run `dvc repro -f -s aggregate`\n"
+
+
+def test_compare_compares_with_the_workspace_unless_told_otherwise(known, capsys):
+    assert cli.main(["compare", "main"]) == 0
+    assert capsys.readouterr().out.endswith("\nB is better by 4.80 points (95% 3.24 to 6.36)\n")
+
+
+def test_compare_takes_b_after_a(known, capsys):
+    cli.main(["compare", "workspace", "main"])
+    assert capsys.readouterr().out.endswith("\nB is worse by 4.80 points (95% 3.24 to 6.36)\n")
+
+
+def test_compare_prints_json(known, capsys):
+    cli.main(["compare", "main", "noise", "--json"])
+    assert json.loads(capsys.readouterr().out)["verdict"] == "no_difference"
+
+
+def test_compare_prints_markdown(known, capsys):
+    cli.main(["compare", "main", "--markdown"])
+    assert capsys.readouterr().out.startswith("**B is better by 4.80 points")
+
+
+def test_compare_of_several_is_against_the_first(known, capsys):
+    cli.main(["compare", "main", "noise", "workspace", "--json"])
+    found = json.loads(capsys.readouterr().out)["comparisons"]
+    assert [(one["a"]["name"], one["b"]["name"]) for one in found] == [("main", "noise"), ("main", "workspace")]
+
+
+@pytest.mark.parametrize(("arguments", "rope"), [([], 0.1), (["--rope", "0.5"], 0.5), (["--rope", "0"], 0)])
+def test_rope_is_in_points_and_a_tenth_by_default(known, capsys, arguments, rope):
+    cli.main(["compare", "main", "--json", *arguments])
+    assert json.loads(capsys.readouterr().out)["rope"] == rope
+
+
+@pytest.mark.parametrize("rope", ["-1", "nan", "inf", "wide"])
+def test_a_rope_that_is_no_width_is_refused(known, capsys, rope):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", "main", f"--rope={rope}"])
+    assert stopped.value.code == 2
+    assert f"'{rope}' is not a number of points, 0 or more" in capsys.readouterr().err
+
+
+def test_compare_outside_a_repository_says_so_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert failure(capsys, "compare", "main").startswith("foldwise: main: no Git repository with DVC here")
+
+
+def test_compare_reads_a_real_repository(tmp_path_factory, tmp_path, monkeypatch, capsys):
+    small = small_repository.copy(tmp_path_factory, tmp_path / "small")
+    monkeypatch.chdir(small.root)
+    verdicts = []
+    for name in ("seed-1", "unskilled", "four"):
+        cli.main(["compare", "main", name, "--json"])
+        verdicts.append(json.loads(capsys.readouterr().out)["verdict"])
+    assert verdicts == ["no_difference", "worse", "not_paired"]
+
+
+@pytest.mark.parametrize("arguments", [["summary"], ["compare", "main"]])
+def test_torch_is_not_imported(finished, arguments):
+    program = f"import sys; from foldwise import cli; cli.main({arguments}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+def test_experiments_of_the_whole_pipeline_are_compared_on_a_fresh_clone(tmp_path):
+    here, clone, store = tmp_path / "here", tmp_path / "clone", tmp_path / "store"
+
+    def do(*words, at=here):
+        done = subprocess.run(words, cwd=at, env=small_repository.ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 0, words
+        return done.stdout
+
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    for name in listed.splitlines():
+        if name.startswith((".dvc", "src", "stages", "dvc.yaml", "params.yaml", "requirements.lock", ".gitignore")):
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).write_bytes((ROOT / name).read_bytes())
+    knobs = ["data.name=digits", "data.subset=400", "model.name=simple_cnn", "train.epochs=2", "compute.n_jobs=1"]
+    do("git", "init", "--quiet", "--initial-branch=main", ".")
+    do("dvc", "remote", "add", "--default", "store", os.fspath(store))
+    do("git", "add", "--all")
+    do("git", "commit", "--quiet", "--message", "code")
+    do("dvc", "exp", "run", "--quiet", *(word for knob in knobs for word in ("-S", knob)))
+    do("git", "add", "--all")
+    do("git", "commit", "--quiet", "--message", "results")
+    do("dvc", "exp", "run", "--quiet", "--name", "another-seed", "-S", "train.seed=1")
+    do("dvc", "exp", "run", "--quiet", "--name", "four-folds", "-S", "cv.k=4", "-S", "train.seed=0")
+    do("dvc", "push", "--quiet")
+    do("git", "clone", "--quiet", os.fspath(here), os.fspath(clone), at=tmp_path)
+    do("git", "fetch", "--quiet", "origin", "refs/exps/*:refs/exps/*", at=clone)
+    for name in ("another-seed", "four-folds"):
+        do("dvc", "exp", "push", "--quiet", os.fspath(here), name)
+    do("dvc", "pull", "--quiet", at=clone)
+    before = do("git", "status", "--porcelain", at=clone)
+    found = [
+        json.loads(do("foldwise", "compare", "main", name, "--json", at=clone))
+        for name in ("another-seed", "four-folds")
+    ]
+    assert [(one["verdict"], one["parameters"]) for one in found] == [
+        ("no_difference", {"train.seed": {"a": 0, "b": 1}}),
+        ("not_paired", {"cv.k": {"a": 5, "b": 4}}),
+    ]
+    assert do("git", "status", "--porcelain", at=clone) == before

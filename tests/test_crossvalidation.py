@@ -1,0 +1,240 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foldwise import crossvalidation, engine, images, models
+from foldwise.crossvalidation import PredictFold, TrainFold, model_path
+from foldwise.engine import Progress
+from foldwise.errors import FoldwiseError
+from foldwise.files import write_arrays
+from foldwise.folds import Fold
+from foldwise.prediction import log_probabilities
+from foldwise.scratch import Scratch
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FOLD = Fold(0, 1)
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    return Scratch.of(tmp_path / "scratch")
+
+
+@pytest.fixture
+def train(digits, deal, parameters, scratch):
+    """Train one fold: train({"train.lr": 0.1}, data=..., weights=...)."""
+
+    def train(changes=None, data=digits, weights=None, fold=FOLD, position=1):
+        params = parameters(changes)
+        dealt = deal(digits.train_labels, params.cv)
+        return TrainFold(data, dealt, params, weights or {}, scratch)(fold, Progress(fold, position, 4, 1))
+
+    return train
+
+
+def same(one, other):
+    return {name for name in one if one[name].tobytes() == other[name].tobytes()}
+
+
+def test_the_result_is_the_models_weights_and_the_curves(train, digits, parameters):
+    arrays = train()
+    model = models.build("simple_cnn", models.form_of(digits), (0.5,), (0.5,))
+    assert arrays.keys() == {*model.state_dict(), "epochs", "losses"}
+
+
+def test_there_is_one_row_an_epoch_and_one_loss_a_step(train):
+    arrays = train()
+    assert (arrays["epochs"].shape, arrays["losses"].shape) == ((2, 5), (8,))
+
+
+def test_a_fold_is_trained_to_the_same_bytes_again(train):
+    one, other = train(), train()
+    assert same(one, other) == one.keys()
+
+
+def test_folds_start_from_weights_of_their_own(train):
+    one, other = train({"train.lr": 1e-30}), train({"train.lr": 1e-30}, fold=Fold(0, 2))
+    assert "1.0.weight" not in same(one, other)
+
+
+def test_the_random_state_of_the_process_does_not_matter(train):
+    one = train()
+    torch.manual_seed(1234)
+    np.random.seed(1234)  # noqa: NPY002
+    assert same(one, train()) == one.keys()
+
+
+def test_normalisation_constants_are_those_of_the_folds_training_images(train, digits, deal, parameters):
+    arrays = train()
+    chosen = deal(digits.train_labels, parameters().cv).training(FOLD)
+    mean, std = images.pixel_statistics(digits.train_images[chosen])
+    assert (arrays["0.mean"].ravel(), arrays["0.std"].ravel()) == (pytest.approx(mean), pytest.approx(std))
+
+
+def test_normalisation_constants_are_those_of_the_data_set_where_wanted(train, digits):
+    arrays = train({"normalize.scope": "dataset"})
+    assert (arrays["0.mean"].ravel(), arrays["0.std"].ravel()) == (
+        pytest.approx(digits.mean),
+        pytest.approx(digits.std),
+    )
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+@pytest.mark.parametrize("what", ["train_images", "train_labels", "test_images", "test_labels"])
+def test_no_weight_depends_on_what_the_fold_does_not_train_on(what, patience, train, digits, deal, parameters):
+    changes = {"train.patience": patience, "train.epochs": 4, "train.lr": 0.3}
+    array = getattr(digits, what).copy()
+    array[deal(digits.train_labels, parameters().cv).held_out(FOLD) if what.startswith("train") else slice(None)] = 3
+    before, after = train(changes), train(changes, replace(digits, **{what: array}))
+    assert same(before, after) >= before.keys() - {"epochs"}
+
+
+def test_a_changed_training_image_changes_the_constants(train, digits, deal, parameters):
+    array = digits.train_images.copy()
+    array[deal(digits.train_labels, parameters().cv).training(FOLD)[0]] = 255
+    assert "0.mean" not in same(train(), train(data=replace(digits, train_images=array)))
+
+
+def test_the_console_tells_each_epoch(train, capsys):
+    train()
+    told = capsys.readouterr().err.splitlines()
+    assert [line[:36] for line in told] == [f"  repeat 0 fold 1 (2 of 4)  epoch {epoch}/" for epoch in (1, 2)]
+    assert "held out: loss " in told[0]
+
+
+def test_a_loss_that_is_not_a_number_is_told_with_its_fold(train):
+    with pytest.raises(FoldwiseError, match=r"^repeat 0 fold 1: the loss is (nan|inf) at step 2: lower train.lr in "):
+        train({"train.lr": 1e30})
+
+
+def test_a_device_that_is_not_there_is_told(train, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FoldwiseError) as caught:
+        train({"compute.device": "cuda"})
+    told = "params.yaml: compute.device is cuda, which PyTorch does not see here: set it to cpu"
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_gpu_that_is_not_used_is_told_once(position, train, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    train(position=position)
+    assert capsys.readouterr().err.count("a GPU is there and not used") == 1 - position
+
+
+@pytest.fixture
+def resnet_weights():
+    torch.manual_seed(0)
+    from torchvision.models import resnet18
+
+    return {name: tensor.numpy() for name, tensor in resnet18().state_dict().items()}
+
+
+def test_frozen_layers_stay_as_the_given_weights(train, resnet_weights):
+    arrays = train(
+        {"model.name": "resnet18", "model.weights_file": "a.pth", "model.freeze": True}, weights=resnet_weights
+    )
+    changed = {name for name in resnet_weights if arrays[f"1.{name}"].tobytes() != resnet_weights[name].tobytes()}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_a_long_fold_keeps_its_last_epoch(train, scratch, monkeypatch):
+    monkeypatch.setattr(crossvalidation, "CHECKPOINT_SECONDS", -1)
+    train({"train.epochs": 3})
+    assert scratch.read(FOLD, "epoch")["epochs"].shape == (2, 5)
+
+
+def test_a_short_fold_keeps_none(train, scratch):
+    train()
+    assert scratch.read(FOLD, "epoch") is None
+
+
+def interrupt_at(epoch, monkeypatch):
+    """Keep the state after each epoch, and be interrupted after the given one."""
+    monkeypatch.setattr(crossvalidation, "CHECKPOINT_SECONDS", -1)
+    write = Scratch.write
+
+    def interrupted(scratch, fold, kind, arrays):
+        write(scratch, fold, kind, arrays)
+        if len(arrays["epochs"]) == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scratch, "write", interrupted)
+
+
+def test_an_interrupted_fold_goes_on_at_its_last_epoch_to_the_same_bytes(train, monkeypatch, capsys):
+    undisturbed = train({"train.epochs": 4})
+    with monkeypatch.context() as context:
+        interrupt_at(2, context)
+        with pytest.raises(KeyboardInterrupt):
+            train({"train.epochs": 4})
+    capsys.readouterr()
+    found = train({"train.epochs": 4})
+    told = capsys.readouterr().err.splitlines()
+    assert same(undisturbed, found) == undisturbed.keys()
+    assert told[0] == "  repeat 0 fold 1 (2 of 4)  goes on after epoch 2"
+    assert told[1].startswith("  repeat 0 fold 1 (2 of 4)  epoch 3/4  ")
+
+
+@pytest.mark.parametrize("n_jobs", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_any_number_of_workers_gives_the_same_bytes(n_jobs, digits, deal, parameters, scratch):
+    params = parameters({"train.augment": "shift"})
+    dealt = deal(digits.train_labels, params.cv)
+    task = TrainFold(digits, dealt, params, {}, scratch)
+    found = []
+    for workers in (1, n_jobs):
+        results = dict(engine.run(task, list(dealt), parameters({"compute.n_jobs": workers}).compute))
+        found.append({(fold, name): array.tobytes() for fold in results for name, array in results[fold].items()})
+    assert found[0] == found[1]
+
+
+@pytest.fixture
+def trained(train, tmp_path):
+    arrays = {name: array for name, array in train().items() if name not in {"epochs", "losses"}}
+    write_arrays(model_path(tmp_path, FOLD), arrays)
+    return arrays
+
+
+@pytest.fixture
+def predict(digits, deal, parameters, tmp_path):
+    def predict(changes=None):
+        params = parameters(changes)
+        task = PredictFold(digits, deal(digits.train_labels, params.cv), params, tmp_path)
+        return task(FOLD, Progress(FOLD, 0, 4, 1))
+
+    return predict
+
+
+@pytest.mark.parametrize("part", ["held_out", "test"])
+def test_predictions_are_those_of_the_folds_model(part, trained, predict, digits, deal, parameters, tmp_path):
+    model = models.build("simple_cnn", models.form_of(digits), (0.5,), (0.5,))
+    models.load_weights(model, trained, tmp_path)
+    held_out = deal(digits.train_labels, parameters().cv).held_out(FOLD)
+    pixels = digits.train_images[held_out] if part == "held_out" else digits.test_images
+    expected = log_probabilities(model, torch.from_numpy(pixels)).numpy()
+    found = predict()[part]
+    assert found.dtype == np.float32
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_a_missing_model_is_told(predict, tmp_path):
+    with pytest.raises(FoldwiseError, match=r"^.*repeat-0/fold-1.safetensors is missing: run `dvc repro`"):
+        predict()
+
+
+def test_a_model_of_another_network_is_told(trained, predict, tmp_path):
+    with pytest.raises(FoldwiseError) as caught:
+        predict({"model.name": "cnn"})
+    path = tmp_path / "repeat-0" / "fold-1.safetensors"
+    assert str(caught.value) == f"{path} holds the weights of another network: run `dvc repro -f -s train`"
+
+
+def test_a_model_whose_predictions_are_not_numbers_is_told(trained, predict, tmp_path):
+    path = model_path(tmp_path, FOLD)
+    write_arrays(path, trained | {"0.mean": np.full_like(trained["0.mean"], np.nan)})
+    with pytest.raises(FoldwiseError) as caught:
+        predict()
+    assert str(caught.value) == f"{path} gives predictions that are not finite: run `dvc repro -f -s train`"

@@ -1,0 +1,108 @@
+"""What a `dvc.lock` says, on small ones written by hand."""
+
+import pytest
+
+from foldwise.errors import FoldwiseError
+from foldwise.lockfile import Lock
+
+
+def entry(path, md5):
+    return {"path": path, "md5": md5, "hash": "md5", "size": 1}
+
+
+def stages():
+    return {
+        "split": {
+            "cmd": "python split.py --folds data/folds",
+            "deps": [entry("split.py", "s1")],
+            "params": {"params.yaml": {"cv": {"k": 5, "seed": 42}}},
+            "outs": [entry("data/folds", "f1.dir")],
+        },
+        "evaluate": {
+            "cmd": "X=1 python evaluate.py --folds data/folds --predictions predictions",
+            "deps": [entry("data/folds", "f1.dir"), entry("evaluate.py", "e1")],
+            "params": {"params.yaml": {"train.lr": 0.1}},
+            "outs": [entry("predictions", "p1.dir")],
+        },
+        "plot": {"cmd": "python plot.py", "deps": [entry("predictions", "p1.dir"), entry("plot.py", "l1")]},
+    }
+
+
+KNOBS = {"params.yaml": {"cv": {"k": 5, "seed": 42}, "train": {"lr": 0.1, "epochs": 3}}}
+DIGESTS = {"split.py": "s1", "evaluate.py": "e1"}
+
+
+@pytest.fixture
+def lock():
+    return Lock.of({"schema": "2.0", "stages": stages()})
+
+
+def changed(lock, knobs=KNOBS, digests=DIGESTS):
+    return lock.changed(["evaluate", "split"], knobs, digests)
+
+
+def test_options_are_the_words_after_each_option(lock):
+    assert lock.stages["evaluate"].options == {"folds": "data/folds", "predictions": "predictions"}
+
+
+def test_each_output_has_its_stage_and_digest(lock):
+    assert lock.producers == {"data/folds": ("split", "f1.dir"), "predictions": ("evaluate", "p1.dir")}
+
+
+def test_parameters_have_full_names_however_they_were_recorded(lock):
+    assert lock.parameters == {"cv.k": 5, "cv.seed": 42, "train.lr": 0.1}
+
+
+def test_lineage_goes_back_from_a_stage_and_not_on_from_it(lock):
+    assert lock.lineage("evaluate") == ["evaluate", "split"]
+
+
+def test_lineage_refuses_an_output_that_is_newer_than_what_was_made_of_it():
+    content = stages()
+    content["split"]["outs"] = [entry("data/folds", "f2.dir")]
+    with pytest.raises(FoldwiseError, match=r"half a run: data/folds is newer than what `evaluate` made of it"):
+        Lock.of({"stages": content}).lineage("evaluate")
+
+
+def test_sources_are_what_no_stage_makes(lock):
+    assert lock.sources(["evaluate", "split"]) == {"evaluate.py": "e1", "split.py": "s1"}
+
+
+def test_nothing_has_changed_where_knobs_and_digests_are_those_recorded(lock):
+    assert changed(lock) == []
+
+
+def test_a_knob_with_another_value_has_changed(lock):
+    assert changed(lock, {"params.yaml": KNOBS["params.yaml"] | {"train": {"lr": 0.2}}}) == ["train.lr"]
+
+
+def test_a_knob_inside_a_recorded_section_has_changed(lock):
+    assert changed(lock, {"params.yaml": KNOBS["params.yaml"] | {"cv": {"k": 4, "seed": 42}}}) == ["cv.k"]
+
+
+def test_a_knob_new_in_a_recorded_section_has_changed(lock):
+    new = {"k": 5, "seed": 42, "gap": 1}
+    assert changed(lock, {"params.yaml": KNOBS["params.yaml"] | {"cv": new}}) == ["cv.gap"]
+
+
+def test_knobs_of_a_section_that_is_gone_have_changed(lock):
+    assert changed(lock, {"params.yaml": {"cv": KNOBS["params.yaml"]["cv"]}}) == ["train.lr"]
+
+
+@pytest.mark.parametrize("digest", ["e2", None])
+def test_a_source_with_another_digest_or_none_has_changed(lock, digest):
+    assert changed(lock, digests=DIGESTS | {"evaluate.py": digest}) == ["evaluate.py"]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        {},
+        {"stages": None},
+        {"stages": {"split": None}},
+        {"stages": {"split": {"cmd": "x", "outs": [{"path": "data/folds"}]}}},
+    ],
+)
+def test_a_torn_file_is_called_damaged(torn):
+    with pytest.raises(FoldwiseError, match=r"dvc\.lock is damaged: `git checkout dvc\.lock`"):
+        Lock.of(torn)

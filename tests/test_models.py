@@ -1,0 +1,166 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from foldwise import models
+from foldwise.errors import FoldwiseError
+from foldwise.models import ImageForm
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MNIST = ImageForm(1, 28, 28, 10)
+FORMS = {"mnist": MNIST, "cifar10": ImageForm(3, 32, 32, 10), "digits": ImageForm(1, 8, 8, 10)}
+names = pytest.mark.parametrize("name", models.NETWORKS)
+
+
+def build(name, form=MNIST):
+    return models.build(name, form, [0.3] * form.channels, [0.2] * form.channels)
+
+
+def pixels(form, n=4):
+    random = np.random.default_rng(0)
+    return torch.from_numpy(random.integers(0, 256, (n, *form[:3]), np.uint8))
+
+
+def weights_of(model):
+    """Give the weights of a network of `build` as torchvision names them: without the normalisation before it."""
+    return {name[2:]: tensor.numpy().copy() for name, tensor in model.state_dict().items() if name.startswith("1.")}
+
+
+@pytest.mark.parametrize(("name", "count"), [("simple_cnn", 54_410), ("cnn", 431_080)])
+def test_the_classic_networks_have_their_well_known_sizes_on_mnist(name, count):
+    assert sum(weight.numel() for weight in build(name).parameters()) == count
+
+
+@names
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_network_trains_a_step_on_every_form_of_images(name, form):
+    model = build(name, form)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    functional.cross_entropy(model(pixels(form)), torch.tensor([0, 1, 2, 9])).backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert all((a != b).any() for a, b in zip(before, model.parameters(), strict=True))
+
+
+@names
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_network_gives_one_logit_per_class(name, form):
+    assert build(name, form._replace(classes=7)).eval()(pixels(form)).shape == (4, 7)
+
+
+@names
+def test_equal_seeds_give_equal_fresh_weights(name):
+    made = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        made.append(build(name).state_dict())
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
+
+
+def test_normalisation_is_that_of_the_0_to_1_scale():
+    form = FORMS["cifar10"]
+    images = pixels(form)
+    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])
+    expected = (images / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    normalize = models.Normalize(mean.tolist(), std.tolist())
+    assert torch.allclose(normalize(images), expected, atol=1e-5)
+
+
+def test_normalisation_takes_floats_on_the_scale_of_bytes():
+    normalize = models.Normalize([0.3], [0.2])
+    assert torch.equal(normalize(pixels(MNIST)), normalize(pixels(MNIST).float()))
+
+
+def test_normalisation_constants_are_kept_with_the_weights():
+    assert models.Normalize([0.3], [0.2]).state_dict().keys() == {"mean", "std"}
+
+
+def test_grey_images_are_repeated_in_resnets_three_channels():
+    grey, colour = build("resnet18", MNIST).eval(), build("resnet18", MNIST._replace(channels=3)).eval()
+    colour[1].load_state_dict(grey[1].state_dict())
+    images = pixels(MNIST)
+    assert torch.allclose(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("simplecnn", "did you mean simple_cnn?"), ("vit", f"use one of {', '.join(models.NETWORKS)}")],
+)
+def test_an_unknown_network_is_told(name, hint):
+    with pytest.raises(FoldwiseError) as caught:
+        build(name)
+    assert str(caught.value) == f"params.yaml: model.name is '{name}', which is not known: {hint}"
+
+
+def test_the_form_is_that_of_the_data(digits):
+    assert models.form_of(digits) == FORMS["digits"]
+
+
+def test_starting_weights_fill_all_but_the_last_layer():
+    model, source = build("resnet18"), build("resnet18", MNIST._replace(classes=1000))
+    before, weights = weights_of(model), weights_of(source)
+    models.start_from(model, weights)
+    after = weights_of(model)
+    assert {name for name in after if np.array_equal(after[name], before[name])} >= {"fc.weight", "fc.bias"}
+    assert all(np.array_equal(after[name], weights[name]) for name in after if not name.startswith("fc."))
+
+
+def test_starting_weights_leave_the_normalisation_alone():
+    model = build("cnn")
+    models.start_from(model, weights_of(models.build("cnn", MNIST, [0.9], [0.9])))
+    assert float(model.state_dict()["0.mean"]) == pytest.approx(0.3)
+
+
+def test_starting_weights_of_another_shape_are_told():
+    weights = weights_of(build("cnn")) | {"0.weight": np.zeros((20, 1, 3, 3), np.float32)}
+    with pytest.raises(FoldwiseError) as caught:
+        models.start_from(build("cnn"), weights)
+    told = "the weights to start from lack 0.weight of this network's shape: they are of another one"
+    assert str(caught.value) == told
+
+
+def test_starting_weights_of_a_smaller_network_are_told():
+    weights = {name: array for name, array in weights_of(build("cnn")).items() if name != "7.bias"}
+    with pytest.raises(FoldwiseError, match=r"^the weights to start from lack 7.bias of this network's shape"):
+        models.start_from(build("cnn"), weights)
+
+
+def test_starting_weights_of_a_larger_network_are_told():
+    from torchvision.models import resnet34
+
+    weights = {name: tensor.numpy() for name, tensor in resnet34().state_dict().items()}
+    with pytest.raises(FoldwiseError) as caught:
+        models.start_from(build("resnet18"), weights)
+    told = "the weights to start from hold layer1.2.conv1.weight, which this network has not: they are of another one"
+    assert str(caught.value) == told
+
+
+@names
+def test_freezing_leaves_the_last_linear_layer_alone_to_be_trained(name):
+    model = build(name, MNIST._replace(classes=7))
+    models.freeze_all_but_last(model)
+    assert [tuple(weight.shape) for weight in model.parameters() if weight.requires_grad][1:] == [(7,)]
+
+
+@names
+def test_trained_weights_come_back(name):
+    model, other = build(name), models.build(name, MNIST, [0.9], [0.9])
+    weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    models.load_weights(other, weights, Path("fold.safetensors"))
+    assert torch.equal(other.eval()(pixels(MNIST)), model.eval()(pixels(MNIST)))
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_trained_weights_of_another_network_are_told(change):
+    weights = {name: tensor.numpy().copy() for name, tensor in build("cnn").state_dict().items()}
+    if change == "missing":
+        del weights["1.0.bias"]
+    else:
+        weights["extra" if change == "extra" else "1.0.bias"] = np.zeros(3, np.float32)
+    with pytest.raises(FoldwiseError) as caught:
+        models.load_weights(build("cnn"), weights, Path("fold.safetensors"))
+    told = "fold.safetensors holds the weights of another network: run `dvc repro -f -s train`"
+    assert str(caught.value) == told

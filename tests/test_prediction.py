@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foldwise import prediction
+from foldwise.prediction import log_probabilities
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Scale(nn.Module):
+    def forward(self, pixels):
+        return pixels.float() / 255
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(Scale(), nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(), nn.Linear(108, 4))
+
+
+def images(n):
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, 1, 8, 8), np.uint8))
+
+
+def test_they_are_the_logarithms_of_the_softmax(model):
+    found = log_probabilities(model, images(5))
+    with torch.no_grad():
+        expected = torch.softmax(model.eval()(images(5)), dim=1)
+    assert torch.allclose(found.exp(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, prediction.BATCH_SIZE, prediction.BATCH_SIZE + 1, 3 * prediction.BATCH_SIZE - 1])
+def test_every_image_is_predicted_in_order(n, model):
+    alone = torch.cat([log_probabilities(model, image[None]) for image in images(n)[-3:]])
+    found = log_probabilities(model, images(n))
+    assert (found.shape, found.dtype) == ((n, 4), torch.float32)
+    assert torch.allclose(found[-3:], alone, atol=1e-5)
+
+
+def test_the_model_is_put_into_evaluation_mode(model):
+    log_probabilities(model.train(), images(2))
+    assert not model.training
+
+
+def test_running_statistics_stay_as_they_are(model):
+    before = model[2].running_mean.clone()
+    log_probabilities(model.train(), images(2))
+    assert torch.equal(model[2].running_mean, before)
+
+
+def test_coarse_logits_are_made_float32_before_the_softmax(model):
+    assert log_probabilities(nn.Sequential(model, nn.Identity().bfloat16()), images(2)).dtype == torch.float32

@@ -1,0 +1,198 @@
+"""Runs of a small repository, read through a real DVC."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import small_repository
+from dvc.repo import Repo
+
+from foldwise import files, runs
+from foldwise.errors import FoldwiseError
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """For tests that change nothing."""
+    return small_repository.copy(tmp_path_factory, tmp_path_factory.mktemp("runs") / "small")
+
+
+@pytest.fixture
+def mine(tmp_path_factory, tmp_path):
+    return small_repository.copy(tmp_path_factory, tmp_path / "mine")
+
+
+def refusal(root, name="workspace"):
+    with pytest.raises(FoldwiseError) as raised:
+        runs.read(name, root)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_commit_gives_the_parameters_that_its_results_were_made_with(small):
+    assert runs.read("main", small.root).parameters == {
+        "data.images": 60,
+        "cv.k": 5,
+        "cv.strategy": "stratified",
+        "cv.repeats": 1,
+        "cv.seed": 42,
+        "train.seed": 0,
+        "train.skill": 2.0,
+    }
+
+
+def test_an_experiment_gives_its_own_parameters(small):
+    assert runs.read("seed-1", small.root).parameters["train.seed"] == 1
+
+
+def test_results_are_those_that_were_written(small):
+    outcome = runs.read("main", small.root).outcome
+    np.testing.assert_array_equal(outcome.labels, np.load(small.root / "data/normalized/train_labels.npy"))
+    np.testing.assert_array_equal(outcome.out_of_fold, np.load(small.root / "predictions/out_of_fold.npy"))
+    np.testing.assert_array_equal(outcome.folds.assignments, np.load(small.root / "data/folds/assignments.npy"))
+
+
+def test_scores_have_one_row_for_each_fold_in_order(mine):
+    mine.write({"cv": {"repeats": 2, "k": 3}})
+    path = mine.root / "scores/folds.csv"
+    files.write_csv(path, files.read_csv(path, []).sample(frac=1, random_state=0))
+    mine.record()
+    outcome = runs.read("workspace", mine.root).outcome
+    assert list(zip(outcome.scores["repeat"], outcome.scores["fold"], strict=True)) == list(outcome.folds)
+
+
+def test_sources_are_the_code_that_dvc_lock_records(small):
+    assert list(runs.read("main", small.root).sources) == ["code.py"]
+
+
+def test_only_a_commit_has_a_hash(small):
+    commits = [runs.read(name, small.root).commit for name in ("main", "workspace")]
+    assert commits == [small.git("rev-parse", "main"), None]
+
+
+def test_equal_results_have_equal_digests(small):
+    a, b = (runs.read(name, small.root).digests for name in ("main", "workspace"))
+    assert a == b
+
+
+def test_another_seed_changes_the_digests_of_predictions_and_scores_alone(small):
+    a, b = (runs.read(name, small.root).digests for name in ("main", "seed-1"))
+    assert {name for name in a if a[name] != b[name]} == {"predictions", "scores"}
+
+
+@pytest.mark.parametrize("name", ["main", "workspace"])
+def test_nothing_has_changed_after_a_run(small, name):
+    assert runs.read(name, small.root).changed == ()
+
+
+def test_a_knob_turned_after_the_run_is_named(mine):
+    text = (mine.root / "params.yaml").read_text()
+    (mine.root / "params.yaml").write_text(text.replace("skill: 2.0", "skill: 3.0"))
+    assert runs.read("workspace", mine.root).changed == ("train.skill",)
+
+
+def test_code_committed_without_a_run_is_named(mine):
+    (mine.root / "code.py").write_text("print(1)\n")
+    mine.git("commit", "--quiet", "--all", "--message", "code")
+    assert runs.read("main", mine.root).changed == ("code.py",)
+
+
+def test_reading_leaves_the_workspace_as_it_was(mine):
+    (mine.root / "notes.txt").write_text("untracked")
+    (mine.root / "params.yaml").write_text("data: {}\ncv: {}\n")
+    before = mine.snapshot()
+    for name in ("main", "seed-1", "four", "workspace"):
+        runs.read(name, mine.root)
+    assert mine.snapshot() == before
+
+
+def test_a_fresh_clone_reads_old_runs_from_the_remote_after_a_pull(mine, tmp_path):
+    mine.add_remote(tmp_path / "store")
+    mine.git("commit", "--quiet", "--all", "--message", "remote")
+    mine.commit({"train": {"seed": 3}})
+    with Repo(str(mine.root)) as repo:
+        repo.push(all_commits=True)
+    clone = small_repository.SmallRepository(tmp_path / "clone")
+    mine.git("clone", "--quiet", str(mine.root), str(clone.root))
+    with Repo(str(clone.root)) as repo:
+        repo.pull()
+    before = clone.snapshot()
+    read = [runs.read(name, clone.root) for name in ("HEAD~1", "workspace")]
+    assert ([run.parameters["train.seed"] for run in read], clone.snapshot()) == ([0, 3], before)
+
+
+def test_without_dvc_it_is_said_how_to_get_it(small, monkeypatch):
+    monkeypatch.delitem(sys.modules, "foldwise.repository", raising=False)
+    monkeypatch.setitem(sys.modules, "dvc.repo", None)
+    assert refusal(small.root) == "runs are read through DVC, which is not installed: `pip install 'dvc>=3.67'`"
+
+
+def test_a_touched_workspace_is_refused(mine):
+    mine.write({"train": {"seed": 5}})
+    assert refusal(mine.root).startswith("workspace: predictions is not what dvc.lock records")
+
+
+def test_a_commit_is_read_beside_a_touched_workspace(mine):
+    mine.write({"train": {"seed": 5}})
+    assert runs.read("main", mine.root).parameters["train.seed"] == 0
+
+
+def test_an_interrupted_run_is_refused(mine):
+    lock = mine.root / "dvc.lock"
+    before = lock.read_text()
+    mine.commit({"cv": {"k": 4}})
+    start = "  train:\n"
+    after = lock.read_text()
+    lock.write_text(after[: after.index(start)] + before[before.index(start) :])
+    mine.git("commit", "--quiet", "--all", "--message", "half")
+    assert refusal(mine.root, "main").startswith(
+        "main: half a run: data/folds is newer than what `evaluate` made of it"
+    )
+
+
+def test_a_commit_before_the_first_run_is_refused(mine):
+    mine.git("rm", "--quiet", "dvc.lock")
+    mine.git("commit", "--quiet", "--message", "no results")
+    assert refusal(mine.root, "main").startswith("main: dvc.lock is missing: run `dvc repro` there")
+
+
+def test_a_run_that_did_not_reach_evaluate_is_refused(mine):
+    lock = mine.root / "dvc.lock"
+    text = lock.read_text()
+    lock.write_text(text[: text.index("  evaluate:\n")])
+    assert refusal(mine.root).startswith("workspace: dvc.lock has no results of the stage `evaluate`")
+
+
+def test_a_run_of_another_layout_is_refused(mine):
+    lock = mine.root / "dvc.lock"
+    lock.write_text(lock.read_text().replace("--scores scores", "--results scores"))
+    assert refusal(mine.root).startswith("workspace: no stage in dvc.lock makes the --scores of `evaluate`")
+
+
+def test_scores_of_other_folds_are_refused(mine):
+    path = mine.root / "scores/folds.csv"
+    files.write_csv(path, files.read_csv(path, []).iloc[1:])
+    mine.record()
+    assert refusal(mine.root) == ("workspace: scores is not of the folds in data/folds: run `dvc repro -f -s evaluate`")
+
+
+def test_predictions_of_other_folds_are_refused(mine):
+    path = mine.root / "predictions/out_of_fold.npy"
+    files.write_array(path, np.load(path)[:, 1:])
+    mine.record()
+    assert refusal(mine.root) == (
+        "workspace: predictions is not of the folds in data/folds: run `dvc repro -f -s evaluate`"
+    )
+
+
+def test_a_damaged_file_is_told_by_the_path_that_the_user_knows(mine):
+    (mine.root / "scores/folds.csv").unlink()
+    (mine.root / "scores/folds.csv").write_text("repeat,fold\n0,0\n")
+    mine.record()
+    assert refusal(mine.root).startswith("workspace: scores/folds.csv has no column n")
+
+
+def test_predictions_that_are_nowhere_are_told(mine):
+    shutil.rmtree(mine.root / ".dvc/cache")
+    assert refusal(mine.root, "main").startswith("main: data/normalized/train_labels.npy is neither in the cache nor")

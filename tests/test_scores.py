@@ -1,0 +1,154 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from foldwise import scores
+from foldwise.files import write_csv
+from foldwise.folds import Fold
+
+# Any warning of scikit-learn's is one of a score that cannot be had, which must be missing instead.
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def log(*rows):
+    return np.log(np.array(rows, dtype=np.float32))
+
+
+PREDICTED = log([0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3])
+LABELS = np.array([0, 1, 1, 2])
+
+BY_HAND = {
+    "n": 4,
+    "errors": 2,
+    "accuracy": 1 / 2,
+    "f1_micro": 1 / 2,
+    "f1_macro": (2 / 3 + 1 / 2 + 0) / 3,
+    "log_loss": -math.log(0.7 * 0.3 * 0.8 * 0.3) / 4,
+    "roc_auc_macro": (1 + 3 / 4 + 1) / 3,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BY_HAND.items())
+def test_a_score_is_that_done_by_hand(name, value):
+    assert scores.headline(PREDICTED, LABELS)[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_the_scores_are_those_named_and_plain_numbers():
+    found = scores.headline(PREDICTED, LABELS)
+    assert tuple(found) == ("n", "errors", *scores.HEADLINE)
+    assert {type(value) for value in found.values()} == {int, float}
+
+
+CLASSES_BY_HAND = {
+    "class": [0, 1, 2],
+    "support": [1, 2, 1],
+    "precision": [1 / 2, 1 / 2, math.nan],
+    "recall": [1, 1 / 2, 0],
+    "f1": [2 / 3, 1 / 2, 0],
+    "roc_auc": [1, 3 / 4, 1],
+}
+
+
+@pytest.mark.parametrize(("name", "values"), CLASSES_BY_HAND.items())
+def test_a_classs_score_is_that_done_by_hand(name, values):
+    assert scores.by_class(PREDICTED, LABELS)[name].tolist() == pytest.approx(values, nan_ok=True)
+
+
+def test_a_class_without_images_has_no_recall_and_no_curve():
+    row = scores.by_class(PREDICTED, np.array([0, 1, 1, 1])).loc[2]
+    assert (row.support, math.isnan(row.recall), math.isnan(row.roc_auc)) == (0, True, True)
+
+
+def test_the_mean_area_is_that_of_the_classes_that_have_one():
+    labels = np.array([0, 1, 1, 1])
+    areas = scores.by_class(PREDICTED, labels).roc_auc
+    assert scores.headline(PREDICTED, labels)["roc_auc_macro"] == pytest.approx((areas[0] + areas[1]) / 2)
+
+
+def test_one_image_has_no_area_under_the_curve():
+    assert scores.headline(PREDICTED[:1], LABELS[:1]) == {
+        "n": 1,
+        "errors": 0,
+        "accuracy": 1.0,
+        "f1_micro": 1.0,
+        "f1_macro": 1.0,
+        "log_loss": pytest.approx(-math.log(0.7), rel=1e-6),
+        "roc_auc_macro": None,
+    }
+
+
+def test_one_mistaken_image_scores_nothing():
+    found = scores.headline(PREDICTED[1:2], LABELS[1:2])
+    assert (found["errors"], found["accuracy"], found["f1_macro"], found["roc_auc_macro"]) == (1, 0.0, 0.0, None)
+
+
+def test_one_class_alone_has_no_area_under_the_curve():
+    assert scores.headline(PREDICTED[1:3], LABELS[1:3])["roc_auc_macro"] is None
+
+
+def test_the_loss_of_a_certain_mistake_is_finite():
+    found = scores.headline(np.array([[0, -2000], [-1e30, 0]], np.float32), np.array([1, 0]))
+    assert 30 < found["log_loss"] < math.inf
+
+
+def test_a_constant_predictor_is_scored_without_a_warning():
+    found = scores.headline(np.repeat(PREDICTED[:1], 4, axis=0), LABELS)
+    assert (found["accuracy"], found["roc_auc_macro"]) == (0.25, 0.5)
+
+
+def test_given_classes_are_rows_and_predicted_ones_columns():
+    assert scores.confusion(PREDICTED, LABELS).tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
+
+
+def test_all_classes_are_counted_where_some_have_no_images():
+    assert scores.confusion(PREDICTED[:1], LABELS[:1]).shape == (3, 3)
+
+
+def test_probabilities_add_up_to_one():
+    rounded = np.log(np.full((2, 7), 1 / 7, np.float32))
+    assert np.abs(scores.probabilities(rounded).sum(axis=1) - 1).max() < 1e-15
+
+
+def test_the_ensemble_averages_probabilities():
+    found = scores.ensemble(np.stack([log([0.9, 0.1], [0.2, 0.8]), log([0.5, 0.5], [0.4, 0.6])]))
+    assert (found.dtype, np.exp(found).tolist()) == (
+        np.float32,
+        [pytest.approx([0.7, 0.3]), pytest.approx([0.3, 0.7])],
+    )
+
+
+def test_the_ensemble_of_one_model_is_that_model():
+    assert np.array_equal(scores.ensemble(PREDICTED[np.newaxis]), PREDICTED)
+
+
+@pytest.fixture
+def tables():
+    return scores.of_model(Fold(1, 2), (PREDICTED[:1], LABELS[:1]), (PREDICTED, LABELS))
+
+
+def test_a_folds_row_says_where_it_is_and_holds_both_sets_of_scores(tables):
+    names = ["n", "errors", "accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro"]
+    test_names = [f"test_{name}" for name in names[2:]]
+    assert tables["folds"].columns.tolist() == ["repeat", "fold", *names, *test_names]
+    assert tables["folds"].loc[0, ["repeat", "fold", "n", "accuracy", "test_accuracy"]].tolist() == [1, 2, 1, 1.0, 0.5]
+
+
+def test_a_score_that_cannot_be_had_is_an_empty_cell(tables, tmp_path):
+    write_csv(tmp_path / "folds.csv", tables["folds"][["fold", "roc_auc_macro", "test_accuracy"]])
+    assert (tmp_path / "folds.csv").read_text() == "fold,roc_auc_macro,test_accuracy\n2,,0.5\n"
+
+
+def test_each_class_has_a_row_in_each_part(tables):
+    rows = tables["classes"][["repeat", "fold", "images", "class"]].to_numpy().tolist()
+    assert rows == [[1, 2, part, label] for part in ("held_out", "test") for label in range(3)]
+
+
+def test_counts_of_the_parts_add_up_to_their_images(tables):
+    counts = tables["confusion"].groupby("images")["count"].sum()
+    assert counts.to_dict() == {"held_out": 1, "test": 4}
+
+
+def test_no_score_is_a_nan_in_json():
+    assert "NaN" not in json.dumps(scores.headline(PREDICTED[:1], LABELS[:1]))
