@@ -12,8 +12,8 @@ import psutil
 
 MB = 1e6
 PRINTED = re.compile(r"^mean fold accuracy ([0-9.]+)$", re.MULTILINE)
-# Looking costs time of the cores that are measured: at most a fiftieth, and not oftener than this.
-SHORTEST_PAUSE = 0.2  # seconds
+# Looking costs time of the cores that are measured: about a fiftieth.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def measure(command: list[str] | str, folder: Path, environment: dict[str, str])
             peaks = tuple(map(max, peaks, _memory(process)))
             cost = time.perf_counter() - looked
             try:
-                status = process.wait(timeout=max(SHORTEST_PAUSE, 50 * cost))
+                status = process.wait(timeout=min(max(SHORTEST_PAUSE, 50 * cost), LONGEST_PAUSE))
                 break
             except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
                 continue

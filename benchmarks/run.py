@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import sys
 import tempfile
 import time
@@ -97,6 +98,8 @@ def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
             entry.folds = 1
         command = [sys.executable, str(HERE / script), *options]
         entry.runs.append(measure(command, workspace.folder, workspace.environment))
+        if key in "ef":
+            check_trained(entry.runs[-1])
         say(f"{key}. {entry.name}", entry.runs[-1], f"accuracy {100 * entry.runs[-1].accuracy:.2f} %")
     workspace.turn({"train.hardest": hardest})
     return list(entries.values())
@@ -124,13 +127,14 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
         direct.append(_stage(workspace, "train"))
         workspace.turn({"train.seed": seed})
         with_dvc.append(measure("dvc repro train", folder, workspace.environment))
+        check_trained(with_dvc[-1])
         say("stage with nothing to train, without DVC", direct[-1])
         say("stage with nothing to train, with DVC", with_dvc[-1])
-    start_up = Entry("", "", "", direct).seconds
+    start_up = statistics.median(run.seconds for run in direct)
     parts = Parts(
         **rates,
         start_up=start_up,
-        dvc=Entry("", "", "", with_dvc).seconds - start_up,
+        dvc=statistics.median(run.seconds for run in with_dvc) - start_up,
         evaluate=evaluate.seconds,
         trained=round(trained),
         predicted=n * train["epochs"],
@@ -140,6 +144,12 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
     by_k = [_grown(workspace, k, sizes[-1], of="k") for k in ([2, 5] if quick else [2, 5, 10, 20])]
     by_n = [_grown(workspace, K, size, of="n") for size in sizes]
     return parts, by_k, by_n
+
+
+def check_trained(run: Measured) -> None:
+    """Make sure that DVC ran the stage, and did not take its results from the cache."""
+    if "Running stage 'train'" not in run.output:
+        sys.exit(f"benchmarks: `dvc repro train` trained nothing:\n{run.output}")
 
 
 def _stage(workspace: Workspace, stage: str) -> Measured:

@@ -7,11 +7,15 @@ import numpy as np
 from foldwise import console, files
 from foldwise import plots as pictures
 from foldwise.folds import load as load_folds
+from foldwise.headline import describe
 from foldwise.images import load as load_images
 from foldwise.params import Params
 from foldwise.results import Results
-from foldwise.summary import describe, recalibrate, summarize
+from foldwise.scores import HEADLINE
+from foldwise.summary import recalibrate, summarize
 from foldwise.tables import tables
+
+CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 def aggregate(
@@ -30,9 +34,9 @@ def aggregate(
     results = Results.of(
         data,
         load_folds(folds, len(data.train_labels)),
-        files.read_csv(curves / "epochs.csv", ["repeat", "fold", "epoch"]),
+        files.read_csv(curves / "epochs.csv", ["repeat", "fold", "epoch", *CURVES]),
         files.read_csv(curves / "steps.csv", ["repeat", "fold", "step", "loss"]),
-        files.read_csv(scores / "folds.csv", ["repeat", "fold", "accuracy"]),
+        files.read_csv(scores / "folds.csv", ["repeat", "fold", "n", *HEADLINE, "test_accuracy"]),
         files.read_array(predictions / "out_of_fold.npy", np.float32, 3),
         files.read_array(predictions / "test.npy", np.float32, 3),
     )

@@ -35,6 +35,7 @@ RECIPE = {
     "train.label_smoothing": 0.0,
     "train.augment": "none",
     "train.precision": "float32",
+    "train.hardest": 1.0,
     "train.patience": 0,
     "train.inner_fraction": 0.25,
     "evaluate.temperature": False,

@@ -63,7 +63,7 @@ def outcome(state):
 def test_training_goes_on_from_any_epoch_to_the_same_bits(optimizer, patience, samples, parameters, tmp_path):
     changes = {"train.optimizer": optimizer, "train.patience": patience, "train.epochs": 5, "train.inner_fraction": 0.4}
     changes |= {"train.lr": 0.3 if optimizer == "sgd" else 0.03, "train.weight_decay": 0.01, "train.augment": "shift"}
-    train = parameters(changes | {"train.schedule": "one_cycle"}).train
+    train = parameters(changes | {"train.schedule": "one_cycle", "train.hardest": 0.5}).train
     state = train_and_keep(samples, train, tmp_path)
     expected = outcome(state)
     for epoch in range(1, len(state.epochs) + 1):
@@ -78,7 +78,7 @@ def test_early_stopping_is_at_work_in_what_goes_on(samples, parameters, tmp_path
     assert outcome(go_on(samples, train, tmp_path / str(stopped - 1))) == outcome(state)
 
 
-@pytest.mark.parametrize("name", ["epochs", "losses", "best_epoch", "best_loss", "best", "optimizer", "model"])
+@pytest.mark.parametrize("name", ["epochs", "losses", "seen", "best_epoch", "best_loss", "best", "optimizer", "model"])
 def test_all_that_changes_is_in_a_snapshot(name, samples, parameters, tmp_path):
     train = parameters({"train.patience": 2, "train.inner_fraction": 0.4}).train
     train_and_keep(samples, train, tmp_path)

@@ -304,11 +304,17 @@ def test_a_missing_value_is_an_empty_cell(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"a,b\n1,0.5\n2,\n"
 
 
-def test_a_table_without_a_column_is_told(tmp_path):
-    (tmp_path / "file").write_text("a,b\n1,2\n")
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "a,b,c\n1,2,high\n"], ids=["absent", "text"])
+def test_a_table_without_a_column_of_numbers_is_told(content, tmp_path):
+    (tmp_path / "file").write_text(content)
     with pytest.raises(FoldwiseError) as caught:
         files.read_csv(tmp_path / "file", ["b", "c"])
-    assert str(caught.value) == f"{tmp_path / 'file'} has no column c: {REMEDY}"
+    assert str(caught.value) == f"{tmp_path / 'file'} has no column c of numbers: {REMEDY}"
+
+
+def test_a_column_without_any_value_is_one_of_numbers(tmp_path):
+    (tmp_path / "file").write_text("a,b\n1,\n2,\n")
+    assert files.read_csv(tmp_path / "file", ["b"]).b.isna().all()
 
 
 @pytest.mark.parametrize(

@@ -53,15 +53,18 @@ LOOK = """
   return { seen, images: [...document.images].map(image => image.naturalWidth) }
 })()
 """
-READY = "Promise.allSettled(Object.values(window.drawn)).then(() => performance.now() / 1000)"
+READY = "Promise.allSettled(Object.values(window.drawn)).then(() => true)"
 # Said by vega-embed of DVC's own templates too: they name the major version alone.
 HARMLESS = re.compile(r"The (input|compiled) spec uses Vega")
 
 
 def definitions():
     """Give what dvc.yaml says of plots, by file, in order."""
-    items = yaml.safe_load((ROOT / "dvc.yaml").read_text()).get("plots", [])
-    return {path: about for item in items for path, about in (item if isinstance(item, dict) else {item: {}}).items()}
+    items = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["aggregate"]["plots"]
+    without_cache = {path: dict(about) for item in items for path, about in item.items()}
+    for about in without_cache.values():
+        about.pop("cache")
+    return without_cache
 
 
 def charts():
@@ -80,7 +83,7 @@ def test_every_picture_of_dvc_yaml_is_drawn():
     pictures = {path for path in definitions() if path.endswith(".png")}
     results = small_results()
     drawn = plots.figures(results, tables(results), np.zeros((120, 1, 8, 8), dtype=np.uint8))
-    assert pictures <= {f"plots/images/{name}.png" for name in drawn}
+    assert pictures == {f"plots/images/{name}.png" for name in drawn}
 
 
 @pytest.mark.parametrize("path", charts())
@@ -124,8 +127,12 @@ class Page:
             answers[url] = (MODULES / name / "build" / f"{name}.min.js").read_bytes()
             answers[url] += RECORDER.encode() if name == "vega-embed" else b""
         with Browser(answers, profile) as browser:
+            # The page's own computing time: what else the machine does must not fail a test.
+            browser.call("Performance.enable", timeDomain="threadTicks")
             browser.open(path)
-            self.seconds = browser.evaluate(READY)
+            browser.evaluate(READY)
+            metrics = browser.call("Performance.getMetrics")["metrics"]
+            self.seconds = next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
             found = browser.evaluate(LOOK)
         self.seen, self.images = found["seen"], found["images"]
         self.console = [f"{level}: {text}" for level, text in browser.console if not HARMLESS.match(text)]
@@ -252,5 +259,5 @@ def test_page_is_small(page):
 
 
 @pytest.mark.browser
-def test_page_is_soon_ready(pages):
-    assert pages["show"].seconds < 3
+def test_page_is_soon_ready(page):
+    assert page.seconds < 3

@@ -186,6 +186,11 @@ def test_several_runs_are_a_table_against_the_first():
     assert reports.text(several()) == MANY
 
 
+def test_the_markdown_of_several_is_a_table_with_a_verdict_each():
+    rows = reports.markdown(several()).split("\n\n")[0].splitlines()[2:]
+    assert [row.split(" | ")[-1] for row in rows] == [" |", "better |", "no difference |", "not paired |"]
+
+
 def test_json_has_the_verdict_and_the_sentence():
     found = json.loads(json.dumps(reports.content([compared()]), allow_nan=False))
     assert (found["verdict"], found["sentence"]) == ("better", "B is better by 4.80 points (95% 3.24 to 6.36)")

@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pytest
 import small_repository
+import yaml
+from conftest import ROOT
 from dvc.repo import Repo
 
 from foldwise import files, runs
 from foldwise.errors import FoldwiseError
+from foldwise.lockfile import Stage
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,13 @@ def refusal(root, name="workspace"):
         runs.read(name, root)
     assert "\n" not in str(raised.value)
     return str(raised.value)
+
+
+def test_the_pipeline_names_what_is_read():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    options = Stage(cmd=stages["evaluate"]["cmd"]).options
+    made = {out for stage in stages.values() for out in stage.get("outs", ()) if isinstance(out, str)}
+    assert {options[name] for name in ("normalized", "folds", "predictions", "scores")} <= made
 
 
 def test_a_commit_gives_the_parameters_that_its_results_were_made_with(small):

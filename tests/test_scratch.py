@@ -122,3 +122,36 @@ def test_clearing_leaves_nothing(kept, tmp_path):
 def test_clearing_nothing_is_no_mistake(tmp_path):
     Scratch.of(tmp_path / "scratch").clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def record(tmp_path, kept, seconds):
+    """Write what DVC records so many seconds after the end of the stage."""
+    path, ended = tmp_path / "dvc.lock", (kept.directory / "ended").stat()
+    path.touch()
+    os.utime(path, ns=(0, ended.st_mtime_ns + int(seconds * 1e9)))
+
+
+def test_a_run_that_ended_and_was_recorded_trains_again(kept, tmp_path):
+    kept.end()
+    record(tmp_path, kept, seconds=1)
+    kept.clear_if_recorded()
+    assert kept.read(FOLD, "finished") is None
+
+
+def test_a_run_that_was_killed_between_its_end_and_the_record_is_not_lost(kept, tmp_path):
+    kept.end()
+    record(tmp_path, kept, seconds=-1)
+    kept.clear_if_recorded()
+    assert kept.read(FOLD, "finished") is not None
+
+
+def test_the_first_run_that_was_killed_before_any_record_is_not_lost(kept):
+    kept.end()
+    kept.clear_if_recorded()
+    assert kept.read(FOLD, "finished") is not None
+
+
+def test_a_run_that_did_not_end_is_not_lost(kept, tmp_path):
+    (tmp_path / "dvc.lock").touch()
+    kept.clear_if_recorded()
+    assert kept.read(FOLD, "finished") is not None

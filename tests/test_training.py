@@ -69,7 +69,7 @@ def plain_loop(samples, recipe):
     scheduler = {
         "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, 1, total),
         "one_cycle": lambda: torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.lr, total, pct_start=0.25, cycle_momentum=False
+            optimizer, recipe.lr, total, pct_start=0.2, anneal_strategy="linear", cycle_momentum=False
         ),
     }[recipe.schedule]()
     for epoch in range(recipe.epochs):
@@ -78,9 +78,11 @@ def plain_loop(samples, recipe):
         model.train()
         for batch in np.array_split(order, steps):
             logits = model(samples.images[batch].to(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, samples.labels[batch], label_smoothing=recipe.label_smoothing)
+            losses = functional.cross_entropy(
+                logits, samples.labels[batch], label_smoothing=recipe.label_smoothing, reduction="none"
+            )
             optimizer.zero_grad()
-            loss.backward()
+            losses.mean().backward()
             optimizer.step()
             scheduler.step()
     return model
@@ -162,6 +164,32 @@ def test_every_training_image_is_taken_once_an_epoch(greys, parameters):
     assert [sorted(taken[:59]), sorted(taken[59:])] == [TRAINING.tolist()] * 2
 
 
+class Graded(Watched):
+    """Know the class of each image, the darker the less certainly."""
+
+    def logits(self, n):
+        greys = torch.tensor((self.trained_on if self.training else self.evaluated_on)[-1]).long()
+        return super().logits(n) + functional.one_hot(greys % 10, 10) * greys[:, None] / 80
+
+
+def test_later_epochs_take_the_share_of_the_images_with_the_highest_losses(greys, parameters):
+    model = Graded()
+    trained(greys, parameters({"train.hardest": 0.4, "train.lr": 1e-6, "train.epochs": 3}).train, model)
+    assert [sorted(chain(*model.trained_on[start : start + 2])) for start in (4, 6)] == [list(range(24))] * 2
+
+
+def test_an_epochs_training_scores_are_of_all_images_when_they_were_last_seen(greys, parameters):
+    state = trained(greys, parameters({"train.hardest": 0.4, "train.lr": 1e-9}).train, Graded())
+    assert state.epochs[1][1:3] == pytest.approx(state.epochs[0][1:3], rel=1e-5)
+
+
+def test_the_schedule_is_over_the_steps_that_are_really_taken(greys, parameters):
+    recipe = {"train.hardest": 0.4, "train.epochs": 3, "train.schedule": "one_cycle"}
+    state = trained(greys, parameters(recipe).train, Watched())
+    rate = state.optimizers[0].param_groups[0]["lr"]
+    assert (len(state.losses), rate) == (4 + 2 + 2, pytest.approx(0.05 / 25e4))
+
+
 def test_batches_are_of_nearly_equal_size(greys, parameters):
     model = Watched()
     trained(greys, parameters().train, model)
@@ -211,9 +239,9 @@ def test_epochs_are_numbered_from_1(samples, parameters):
     assert [row[0] for row in trained(samples, parameters().train).epochs] == [1, 2]
 
 
-def test_the_training_loss_of_an_epoch_is_the_mean_of_its_steps(samples, parameters):
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_images(samples, parameters):
     state = trained(samples, parameters().train)
-    expected = [np.mean(state.losses[:STEPS]), np.mean(state.losses[STEPS:])]
+    expected = [np.average(losses, weights=[15, 15, 15, 14]) for losses in (state.losses[:STEPS], state.losses[STEPS:])]
     assert [row[1] for row in state.epochs] == pytest.approx(expected)
 
 
@@ -222,7 +250,7 @@ def test_the_training_accuracy_is_that_on_the_images_as_they_were_seen(greys, pa
     with torch.no_grad():
         model.weight[3] = 1.0  # class 3 of ten, to six of 59 images
     state = trained(greys, parameters({"train.epochs": 1, "train.lr": 1e-9}).train, model)
-    assert state.epochs[0][2] == 6 / 59
+    assert state.epochs[0][2] == pytest.approx(6 / 59)
 
 
 def test_the_held_out_scores_are_those_of_the_model_as_it_is(samples, parameters):

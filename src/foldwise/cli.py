@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _summary(_: argparse.Namespace) -> str:
     # Imports stand in the commands: the libraries behind one should not slow down the other.
     from foldwise import files, params
-    from foldwise.summary import describe
+    from foldwise.headline import describe
 
     params.load(Path("params.yaml"))
     path = Path("metrics", "summary.json")

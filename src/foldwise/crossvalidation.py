@@ -86,7 +86,8 @@ class TrainFold:
                 f"epoch {epoch:.0f}/{train.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}  "
                 f"held out: loss {held_out_loss:.4f}  accuracy {held_out_accuracy:.4f}",
             )
-            if time.monotonic() - written > CHECKPOINT_SECONDS and epoch < train.epochs:
+            long = time.monotonic() - written > CHECKPOINT_SECONDS
+            if long and epoch < train.epochs and self.scratch.within_reach:
                 self.scratch.write(fold, "epoch", checkpoint.snapshot(state))
                 written = time.monotonic()
 
@@ -122,7 +123,11 @@ class PredictFold:
     params: Params
     models: Path
 
-    def __call__(self, fold: Fold, progress: Progress) -> Arrays:
+    def read(self, fold: Fold) -> Arrays:
+        """Read the fold's model, where the stage runs: a cluster's node need not have the folder."""
+        return read_arrays(model_path(self.models, fold))
+
+    def __call__(self, fold: Fold, progress: Progress, weights: Arrays | None = None) -> Arrays:
         """Give float32 log-probabilities: `held_out` (n, classes) in ascending order of index, `test` (N, classes)."""
         import torch
 
@@ -132,7 +137,7 @@ class PredictFold:
         device = _prepare(self.params.compute)
         path = model_path(self.models, fold)
         model = models.build(self.params.model.name, models.form_of(self.images), self.images.mean, self.images.std)
-        models.load_weights(model, read_arrays(path), path)
+        models.load_weights(model, weights or self.read(fold), path)
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         held_out = self.images.train_images[self.folds.held_out(fold)]
         predicted = {

@@ -14,6 +14,7 @@ from multiprocessing import resource_tracker
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from foldwise import clusters
 from foldwise.console import say
 from foldwise.errors import FoldwiseError
 from foldwise.files import Arrays
@@ -116,6 +117,9 @@ def _at_a_time(folds: Sequence[Fold], compute: Compute) -> int:
 
 
 def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[tuple[Fold, Arrays]]:
+    if compute.backend == "ray":
+        yield from clusters.on_ray(_run, task, folds, compute)
+        return
     at_a_time = _at_a_time(folds, compute)
     if compute.backend == "threading":
         raise FoldwiseError(
@@ -151,9 +155,11 @@ def _deaf_to_interruptions() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
-def _run(task: Task, fold: Fold, position: int, total: int, at_a_time: int) -> tuple[Fold, Arrays]:
+def _run(
+    task: Callable[..., Arrays], fold: Fold, position: int, total: int, at_a_time: int, *given: Arrays
+) -> tuple[Fold, Arrays]:
     _keep_memory()
-    return fold, task(fold, Progress(fold, position, total, at_a_time))
+    return fold, task(fold, Progress(fold, position, total, at_a_time), *given)
 
 
 def _keep_memory() -> None:

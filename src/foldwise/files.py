@@ -129,12 +129,14 @@ def write_csv(path: Path, table: "pd.DataFrame") -> None:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
-    """Read a CSV table that has at least `columns`."""
+    """Read a CSV table that has at least `columns`, all of numbers."""
     import pandas as pd  # takes half a second to load, and workers do without
 
     with _reading(path, "CSV"):
         table = pd.read_csv(path)
-    missing = [name for name in columns if name not in table]
+    missing = [name for name in columns if name not in table or not pd.api.types.is_numeric_dtype(table[name])]
     if missing:
-        raise FoldwiseError(f"{path} has no column {missing[0]}: delete it and run `dvc checkout` or `dvc repro`")
+        raise FoldwiseError(
+            f"{path} has no column {missing[0]} of numbers: delete it and run `dvc checkout` or `dvc repro`"
+        )
     return table

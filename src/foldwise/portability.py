@@ -4,7 +4,7 @@ import os
 import sys
 
 # Each library has a switch of its own, and reads it once, when it is loaded.
-_SWITCHES = {
+SWITCHES = {
     "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions
     "MKL_CBWR": "AVX2",  # its matrix products
@@ -14,10 +14,10 @@ _SWITCHES = {
 
 def restart_portably() -> None:
     """Start this process anew with AVX-512 switched off, unless that is done; its workers inherit it."""
-    if any(os.environ.get(name) != value for name, value in _SWITCHES.items()):
+    if any(os.environ.get(name) != value for name, value in SWITCHES.items()):
         import numpy as np
 
         found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
         beyond = " ".join(name for name in found if name == "X86_V4" or name.startswith("AVX512"))
-        switches = _SWITCHES | ({"NPY_DISABLE_CPU_FEATURES": beyond} if beyond else {})
+        switches = SWITCHES | ({"NPY_DISABLE_CPU_FEATURES": beyond} if beyond else {})
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | switches)  # noqa: S606

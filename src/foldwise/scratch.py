@@ -44,7 +44,7 @@ class Scratch:
         for part in (*parts, *code, versions, platform.machine()):
             raw = part.tobytes() if isinstance(part, np.ndarray) else part
             digest.update(hashlib.sha256(raw if isinstance(raw, bytes) else repr(raw).encode()).digest())
-        chosen = root / digest.hexdigest()[:16]
+        chosen = root.resolve() / digest.hexdigest()[:16]
         for other in root.glob("*"):
             if other != chosen:
                 shutil.rmtree(other, ignore_errors=True)
@@ -52,6 +52,11 @@ class Scratch:
 
     def _path(self, fold: Fold, kind: str) -> Path:
         return self.directory / f"repeat-{fold.repeat}-fold-{fold.fold}.{kind}.safetensors"
+
+    @property
+    def within_reach(self) -> bool:
+        """Whether the machine that asks has the folder's place: a cluster's node need not."""
+        return self.directory.parent.parent.is_dir()
 
     def write(self, fold: Fold, kind: str, arrays: Arrays) -> None:
         """Keep arrays of a fold: `kind` is `finished` or `epoch`."""

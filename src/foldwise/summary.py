@@ -55,20 +55,6 @@ def recalibrate(results: Results) -> Predictions:
     }
 
 
-def describe(summary: dict[str, Any]) -> str:
-    """Put the headline numbers in a few lines for the console."""
-    cv, pooled, test = summary["cv"]["accuracy"], summary["out_of_fold"], summary["test"]
-    return "\n".join(
-        (
-            f"accuracy over folds  {cv['mean']:.4f}, 95 % interval {cv['ci95_low']:.4f} to {cv['ci95_high']:.4f}",
-            f"out of fold          {pooled['accuracy']:.4f}, {pooled['errors']} errors in {pooled['n']} images, "
-            f"log loss {pooled['log_loss']:.4f}, calibration error {pooled['calibration_error']:.4f}",
-            f"test set             {test['accuracy']['mean']:.4f} a model, {test['ensemble']['accuracy']:.4f} averaged "
-            f"({test['ensemble']['errors']} errors)",
-        )
-    )
-
-
 def _pool(results: Results) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """All held-out predictions of all repeats, (repeats * N, classes), and their labels."""
     repeats = len(results.out_of_fold)

@@ -24,6 +24,8 @@ RECIPE = {
     "train.epochs": 2,
     "train.batch_size": 16,
     "train.lr": 0.01,
+    "train.label_smoothing": 0,
+    "train.augment": "none",
     "compute.n_jobs": 2,
 }
 # What a run leaves to Git, and what it leaves to DVC's cache.
@@ -65,7 +67,7 @@ class Clone:
         shutil.copytree(self.root, root, symlinks=True)
         return Clone(root)
 
-    def run(self, *command: str, status: int | None = 0, timeout: float = 240, **env: str) -> str:
+    def run(self, *command: str, status: int | None = 0, timeout: float = 600, **env: str) -> str:
         """Run a command, check its exit status (None: whatever it is) and give all that it printed."""
         done = subprocess.run(
             command,
@@ -96,13 +98,15 @@ class Clone:
     def turn(self, knobs: dict[str, object]) -> None:
         """Change knobs in `params.yaml` as a person does: the value, and nothing else on the line."""
         path = self.root / "params.yaml"
-        text = path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
         for knob, value in knobs.items():
             section, _, name = knob.partition(".")
-            pattern = rf"(?m)^({section}:\n(?:[ ]+.*?\n)*?[ ]+{name}:)[^#\n]*?([ ]*)(#.*?)?$"
-            text, found = re.subn(pattern, rf"\1 {value} \3" if value is not None else r"\1 \3", text, count=1)
-            assert found, knob
-        path.write_text(text, encoding="utf-8")
+            start = lines.index(f"{section}:")
+            at = next(at for at in range(start, len(lines)) if lines[at].startswith(f"  {name}:"))
+            _, mark, comment = lines[at].partition("#")
+            changed = f"  {name}: {'' if value is None else value}".rstrip()
+            lines[at] = f"{changed} ".ljust(lines[at].find("#")) + mark + comment if mark else changed
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     @property
     def params(self) -> bytes:
@@ -164,7 +168,7 @@ class Running:
         """All that it has printed so far."""
         return self._log.read_text(errors="replace")
 
-    def wait_for(self, text: str, timeout: float = 120) -> None:
+    def wait_for(self, text: str, timeout: float = 300) -> None:
         """Wait until it has printed something."""
         end = time.monotonic() + timeout
         while text not in self.told:

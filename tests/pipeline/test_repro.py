@@ -6,6 +6,8 @@ import re
 import pytest
 from clones import CACHED, TRACKED, ran
 
+pytestmark = pytest.mark.timeout(900)  # on a busy machine
+
 SUMMARY = {
     "cv.accuracy.mean",
     "cv.accuracy.std",

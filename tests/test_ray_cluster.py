@@ -1,0 +1,246 @@
+"""A real Ray cluster of three nodes on this machine, each with one CPU: the same bytes as without, also if nodes die.
+
+Ray is installed into a folder of its own, from requirements-ray.lock. Nodes have addresses of the loopback network, and a
+token of the test's own keeps everybody else out.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.datasets import load_digits
+
+from foldwise import files, folds, images
+from foldwise.params import Params
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="nodes need loopback addresses of their own, and /proc"),
+]
+
+ROOT = Path(__file__).parents[1]
+PORT = 26379
+STAGES = {
+    "train": "--normalized data --folds folds --weights weights.safetensors "
+    "--scratch .scratch --models {to}/models --curves {to}/curves",
+    "evaluate": "--normalized data --folds folds --models {to}/models --predictions {to}/predictions --scores {to}/scores",
+}
+
+
+def session(leader):
+    """Processes of a session, without those that have ended."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, number = status.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(number) == leader and state != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+@dataclass
+class Cluster:
+    """Nodes 1 (the head) to 3."""
+
+    environment: dict
+    folder: Path
+    nodes: dict = field(default_factory=dict)
+
+    @property
+    def address(self):
+        return f"127.0.0.2:{PORT}"
+
+    def start(self):
+        """Start the nodes that are missing, one after another: at once they take each other's sockets."""
+        if 1 not in self.nodes:
+            self.stop()
+        for number in (1, 2, 3):
+            if number not in self.nodes:
+                self._start(number)
+
+    def _start(self, number):
+        where = (
+            ["--head", "--port", str(PORT), "--temp-dir", self.folder] if number == 1 else ["--address", self.address]
+        )
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *where]
+        command += ["--node-ip-address", f"127.0.0.{number + 1}", "--num-cpus", "1", "--num-gpus", "0"]
+        command += ["--object-store-memory", "200000000", "--include-dashboard", "false"]
+        log = self.folder / f"node-{number}.log"
+        with log.open("w") as output:
+            self.nodes[number] = subprocess.Popen(
+                command, env=self.environment, stdout=output, stderr=output, start_new_session=True
+            )
+        wait_until(lambda: "Ray runtime started" in log.read_text(), 120, log)
+
+    def processes(self, number):
+        return session(self.nodes[number].pid)
+
+    def kill(self, number):
+        """Let all of a node end at once, as by a power cut."""
+        node = self.nodes.pop(number)
+        while left := session(node.pid):
+            for process in left:
+                os.kill(process, signal.SIGKILL)
+        node.wait()
+
+    def stop(self):
+        for number in sorted(self.nodes):
+            self.kill(number)
+
+
+def wait_until(condition, seconds, log):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    installed = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--target", installed, "-r", ROOT / "requirements-ray.lock"]
+    subprocess.run(command, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(installed), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray's sockets need a short path
+    started = Cluster(environment, folder)
+    started.start()
+    yield started
+    leaders = [node.pid for node in started.nodes.values()]
+    started.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not [process for leader in leaders for process in session(leader)]
+
+
+@dataclass
+class Workspace:
+    """A folder with data and folds, in which stages are run."""
+
+    folder: Path
+    cluster: Cluster
+
+    def start(self, stage, to, backend, **train):
+        content = yaml.safe_load((self.folder / "params.yaml").read_text())
+        content["compute"]["backend"] = backend
+        content["train"] |= train
+        params = self.folder / f"{backend}.yaml"
+        params.write_text(yaml.safe_dump(content))
+        environment = self.cluster.environment | {"RAY_ADDRESS": self.cluster.address}
+        environment["PYTHONPATH"] = f"{ROOT / 'src'}:{environment['PYTHONPATH']}"
+        options = STAGES[stage].format(to=to).split()
+        command = [sys.executable, ROOT / "stages" / f"{stage}.py", "--params", params, *options]
+        with self.log.open("w") as output:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stderr=output, stdout=output, start_new_session=True
+            )
+
+    def run(self, stage, to, backend, **train):
+        assert self.start(stage, to, backend, **train).wait(200) == 0, self.log.read_text()
+
+    @property
+    def log(self):
+        return self.folder / "log"
+
+    def told(self):
+        """(fold, worker) of each line of progress."""
+        lines = re.findall(r"\(fold pid=(\d+).*?\) +repeat 0 fold (\d) .* epoch", self.log.read_text())
+        return {(int(fold), int(worker)) for worker, fold in lines}
+
+    def content(self, to):
+        paths = sorted(path for path in (self.folder / to).rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder / to)): path.read_bytes() for path in paths}
+
+
+def digits():
+    found = load_digits()
+    return (found.images[:600] * 255 / 16).astype(np.uint8)[:, None], found.target[:600].astype(np.int64)
+
+
+def large_digits():
+    """Digits in the form of MNIST: 28 x 28."""
+    small, labels = digits()
+    return np.pad(small.repeat(3, axis=2).repeat(3, axis=3), ((0, 0), (0, 0), (2, 2), (2, 2))), labels
+
+
+@pytest.fixture
+def workspace(cluster, tmp_path, parameters):
+    def make(pixels, labels):
+        data = images.Images.measured("digits", tuple("0123456789"), (pixels, labels), (pixels[:100], labels[:100]))
+        params: Params = parameters({"cv.k": 5, "compute.n_jobs": -1})
+        images.save(data, tmp_path / "data")
+        folds.save(tmp_path / "folds", folds.assign(labels, params.cv), params.cv)
+        files.write_arrays(tmp_path / "weights.safetensors", {})
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
+        return Workspace(tmp_path, cluster)
+
+    cluster.start()
+    return make
+
+
+@pytest.mark.parametrize("data", [digits, large_digits])
+def test_a_cluster_gives_the_bytes_of_loky(data, workspace):
+    made = workspace(*data())
+    for backend in ("loky", "ray"):
+        for stage in STAGES:
+            made.run(stage, backend, backend)
+        shutil.rmtree(made.folder / ".scratch", ignore_errors=True)
+    assert made.content("ray") == made.content("loky") != {}
+
+
+@pytest.fixture
+def long_run(workspace):
+    """Start a run whose folds take seconds, after one of the same on this machine."""
+    made, epochs = workspace(*digits()), {"epochs": 60}
+    made.run("train", "loky", "loky", **epochs)
+    shutil.rmtree(made.folder / ".scratch", ignore_errors=True)
+    return made, made.start("train", "ray", "ray", **epochs)
+
+
+def test_a_node_killed_while_it_trains_costs_its_own_folds_alone(long_run, cluster):
+    made, stage = long_run
+    wait_until(lambda: any(worker in cluster.processes(3) for _, worker in made.told()), 100, made.log)
+    there = cluster.processes(3)
+    cluster.kill(3)
+    lost = {fold for fold, worker in made.told() if worker in there}
+    assert stage.wait(200) == 0, made.log.read_text()
+    trained_twice = {fold for fold in range(5) if len({worker for other, worker in made.told() if other == fold}) == 2}
+    assert (made.content("ray"), trained_twice) == (made.content("loky"), lost)
+
+
+def test_a_lost_head_is_told_in_a_line_and_the_next_run_resumes(long_run, cluster):
+    made, stage = long_run
+    wait_until(lambda: list(made.folder.glob(".scratch/*/*.finished.*")), 100, made.log)
+    cluster.kill(1)
+    assert stage.wait(100) == 1
+    assert re.findall(r"^train: .*", made.log.read_text(), re.MULTILINE)[1:] == [
+        f"train: the Ray cluster, whose head was {cluster.address}, is lost: "
+        "start it again, then `dvc repro` goes on from there"
+    ]
+    made.run("train", "ray", "loky", epochs=60)
+    assert re.search(r"[1-4] of 5 folds were already finished", made.log.read_text())
+    assert made.content("ray") == made.content("loky")
+
+
+def test_ctrl_c_ends_the_run_with_one_line(long_run, cluster):
+    made, stage = long_run
+    wait_until(made.told, 100, made.log)
+    os.killpg(stage.pid, signal.SIGINT)
+    assert stage.wait(30) == 130
+    assert made.log.read_text().count("train: interrupted") == 1
+    assert not session(stage.pid)
