@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-all bench thorough lint format lock clean
+.PHONY: repro test test-all bench lint format lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -15,6 +15,14 @@ test: .venv/installed lint
 # The slow tests, and those that need a browser (tests/browser/install.sh) or install Ray.
 test-all: .venv/installed
 	pytest -m 'slow or browser or ray' --no-cov
+
+# The comparison with the alternatives, about half an hour on two quiet cores; QUICK=1: a few minutes, writes nothing.
+bench: .venv/benched
+	python benchmarks/run.py $(if $(QUICK),--quick)
+
+.venv/benched: .venv/installed benchmarks/requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
+	@touch $@
 
 lint: .venv/installed
 	ruff check .
@@ -29,6 +37,10 @@ format: .venv/installed
 lock: .venv/installed
 	uv pip compile $(LOCK) -o requirements.lock
 	uv pip compile $(LOCK) --extra dev -c requirements.lock -o requirements-dev.lock \
+	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock | sort -u)
+	uv pip compile $(LOCK) --extra bench -c requirements.lock -c requirements-dev.lock -o benchmarks/requirements.lock \
+	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock requirements-dev.lock | sort -u)
+	uv pip compile $(LOCK) --extra ray -c requirements.lock -o requirements-ray.lock \
 	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock | sort -u)
 LOCK = -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
 

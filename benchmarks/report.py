@@ -11,7 +11,7 @@ NUMBER = re.compile(r"-?[0-9]|$")
 REPEAT = """\
     make bench            # all of it, on a machine that does nothing else: {minutes:.0f} minutes on this one
     make bench QUICK=1    # one fold (of Foldwise, all) and few epochs of each, to see that all works; writes nothing
-    .venv/bin/python benchmarks/run.py --only e c    # some of the rows, and no other table; writes nothing
+    .venv/bin/python benchmarks/run.py --only e c1    # some of the rows, and no other table; writes nothing
 """
 
 
@@ -236,5 +236,9 @@ def document(sections: dict[str, str], machine: dict[str, str], minutes: float) 
     """Join the sections to a page that says where, when and with what it was made."""
     made = "".join(f"- {name}: {value}\n" for name, value in machine.items())
     repeat = REPEAT.format(minutes=minutes)
-    head = f"# Results\n\nOne run of `make bench`, written by it. To repeat it:\n\n{repeat}\n{made}"
-    return head + "".join(f"\n## {title}\n\n{body}" for title, body in sections.items())
+    return f"# Results\n\nOne run of `make bench`, written by it. To repeat it:\n\n{repeat}\n{made}\n{joined(sections)}"
+
+
+def joined(sections: dict[str, str]) -> str:
+    """Join the sections."""
+    return "\n".join(f"## {title}\n\n{body}" for title, body in sections.items())

@@ -74,6 +74,7 @@ ENTRIES = {
 # Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
 ORDER = ["e", "a", "e", "b", "c1", "f", "e", "c2", "d", "f", "e"]
 QUICK_EPOCHS = 2
+ONE_EPOCH = "One epoch of the train stage without DVC, start-up included.\n"
 LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "skorch", "lightning-fabric"]
 
 
@@ -205,19 +206,17 @@ def main() -> None:
         sections = {"Side by side": report.side_by_side(entries) + "\n" + report.differences(entries)}
         if not options.only:
             parts, by_k, by_n = take_apart(workspace, options.quick)
-            ours = next(entry for entry in entries if entry.key == "e")
-            where = report.parts(parts)
-            if not options.quick:
-                where += "\n" + report.budget(ours.seconds, parts)
-            one_epoch = "One epoch of the train stage without DVC, start-up included.\n\n"
-            grown = f"{report.growth('folds', by_k)}\n{report.growth('images', by_n)}"
-            sections |= {"Where the time goes": where, "Growth": one_epoch + grown}
-            if not options.quick:
-                sections["What must hold"] = report.aims(entries, parts, by_k)
+            sections["Where the time goes"] = report.parts(parts)
+            sections["Growth"] = "\n".join([ONE_EPOCH, report.growth("folds", by_k), report.growth("images", by_n)])
+    if options.only or options.quick:
+        print(report.joined(sections))
+        return
+    ours = next(entry for entry in entries if entry.key == "e")
+    sections["Where the time goes"] += "\n" + report.budget(ours.seconds, parts)
+    sections["What must hold"] = report.aims(entries, parts, by_k)
     page = report.document(sections, machine(), (time.monotonic() - started) / 60)
     print(page)
-    if not options.quick and not options.only:
-        (HERE / "RESULTS.md").write_text(page)
+    (HERE / "RESULTS.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 from sklearn.datasets import load_digits
 
 from foldwise import folds, images
 from foldwise.params import Params
 
 ROOT = Path(__file__).parents[1]
+
+# No deadline, which a busy machine would miss; the same examples each time, so that what passed passes again.
+settings.register_profile("foldwise", deadline=None, derandomize=True, database=None)
+settings.load_profile("foldwise")
 
 # A recipe of the tests' own, so that tuning the default one breaks none; knobs that it does not name stay as they are.
 RECIPE = {

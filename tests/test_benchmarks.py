@@ -211,3 +211,31 @@ def test_all_rows_have_a_script_and_a_turn(script):
     assert set(run.ORDER) == set(run.ENTRIES)
     assert run.ORDER.count("e") >= 3
     assert all((ROOT / "benchmarks" / command.split()[0]).is_file() for _, command, _ in run.ENTRIES.values())
+
+
+@pytest.fixture
+def run(script, monkeypatch, tmp_path):
+    """Run the benchmarks on made-up figures, in a folder of their own."""
+    run = script("run")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    monkeypatch.setattr(run, "Workspace", lambda *_: None)
+    monkeypatch.setattr(run, "compete", lambda *_: entries(script))
+    monkeypatch.setattr(run, "take_apart", lambda *_: (parts(script), grown(script), grown(script)))
+
+    def main(*options):
+        monkeypatch.setattr(sys, "argv", ["run.py", *options])
+        run.main()
+
+    return main
+
+
+@pytest.mark.parametrize(("options", "written"), [([], True), (["--quick"], False), (["--only", "a", "e"], False)])
+def test_only_a_full_run_writes_the_results(run, tmp_path, options, written):
+    run(*options)
+    assert (tmp_path / "RESULTS.md").is_file() == written
+
+
+def test_a_full_run_has_all_tables(run, capsys):
+    run()
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("#")]
+    assert titles == ["# Results", "## Side by side", "## Where the time goes", "## Growth", "## What must hold"]

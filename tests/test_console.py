@@ -117,6 +117,22 @@ def test_a_second_interruption_is_ignored(run):
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+def test_a_process_that_was_told_to_ignore_interruptions_does_so(run):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run(idle)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_an_interruption_before_the_stage_runs_is_told_in_one_line(capsys):
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "interrupted; what is finished is kept, `dvc repro` goes on from there\n"
+
+
+def test_a_mistake_of_our_own_before_the_stage_runs_is_told_as_python_does(capsys):
+    sys.excepthook(ZeroDivisionError, ZeroDivisionError("by zero"), None)
+    assert capsys.readouterr().err == "ZeroDivisionError: by zero\n"
+
+
 @pytest.mark.parametrize("portable", [False, True])
 def test_a_stage_starts_anew_only_where_portable_bytes_are_asked_for(portable, run, tmp_path, monkeypatch):
     restarts = []
@@ -126,6 +142,18 @@ def test_a_stage_starts_anew_only_where_portable_bytes_are_asked_for(portable, r
     (tmp_path / "params.yaml").write_text(text.replace("portable: false", f"portable: {portable}".lower()))
     run(idle, params=tmp_path / "params.yaml")
     assert len(restarts) == portable
+
+
+def test_an_interruption_is_heard_once(run):
+    def stage(params):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+            raise
+
+    with pytest.raises(SystemExit, match="130"):
+        run(stage)
 
 
 def test_ctrl_c_ends_a_real_process_without_a_traceback():

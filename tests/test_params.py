@@ -194,7 +194,7 @@ REFUSED_TEXTS = {
     ),
     "two documents": ("a: 1\n---\nb: 2\n", " is not valid YAML at line 2: `git diff {}` shows what was changed"),
     "no such date": (changed("data.name", "2020-13-45"), " is not valid YAML: `git diff {}` shows what was changed"),
-    "deep": ("[" * 5000, " is not valid YAML: `git diff {}` shows what was changed"),
+    "deep": ("[" * 1000, " is not valid YAML: `git diff {}` shows what was changed"),
     "odd integer": (changed("cv.k", "!!int ''"), " is not valid YAML: `git diff {}` shows what was changed"),
     "odd boolean": (changed("cv.k", "!!bool maybe"), " is not valid YAML: `git diff {}` shows what was changed"),
     "odd date": (changed("cv.k", "!!timestamp now"), " is not valid YAML: `git diff {}` shows what was changed"),

@@ -1,7 +1,7 @@
 """A real Ray cluster of three nodes on this machine, each with one CPU: the same bytes as without, also if nodes die.
 
-Ray is installed into a folder of its own, from requirements-ray.lock. Nodes have addresses of the loopback network, and a
-token of the test's own keeps everybody else out.
+Ray is installed into a folder of its own, from requirements-ray.lock. Nodes have addresses of the loopback network, and
+a token of the test's own keeps everybody else out.
 """
 
 import os
@@ -35,7 +35,8 @@ PORT = 26379
 STAGES = {
     "train": "--normalized data --folds folds --weights weights.safetensors "
     "--scratch .scratch --models {to}/models --curves {to}/curves",
-    "evaluate": "--normalized data --folds folds --models {to}/models --predictions {to}/predictions --scores {to}/scores",
+    "evaluate": "--normalized data --folds folds --models {to}/models "
+    "--predictions {to}/predictions --scores {to}/scores",
 }
 
 
@@ -73,18 +74,18 @@ class Cluster:
                 self._start(number)
 
     def _start(self, number):
-        where = (
-            ["--head", "--port", str(PORT), "--temp-dir", self.folder] if number == 1 else ["--address", self.address]
-        )
+        head = ["--head", "--port", str(PORT), "--include-dashboard", "false", "--temp-dir", self.folder]
+        where = head if number == 1 else ["--address", self.address]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *where]
         command += ["--node-ip-address", f"127.0.0.{number + 1}", "--num-cpus", "1", "--num-gpus", "0"]
-        command += ["--object-store-memory", "200000000", "--include-dashboard", "false"]
+        command += ["--object-store-memory", "200000000"]
         log = self.folder / f"node-{number}.log"
         with log.open("w") as output:
             self.nodes[number] = subprocess.Popen(
                 command, env=self.environment, stdout=output, stderr=output, start_new_session=True
             )
-        wait_until(lambda: "Ray runtime started" in log.read_text(), 120, log)
+        wait_until(lambda: self.nodes[number].poll() is not None or "runtime started" in log.read_text(), 120, log)
+        assert self.nodes[number].poll() is None, log.read_text()
 
     def processes(self, number):
         return session(self.nodes[number].pid)
@@ -120,11 +121,12 @@ def cluster(tmp_path_factory):
     environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray's sockets need a short path
     started = Cluster(environment, folder)
-    started.start()
-    yield started
-    leaders = [node.pid for node in started.nodes.values()]
-    started.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield started
+    finally:
+        leaders = [node.pid for node in started.nodes.values()]
+        started.stop()
+        shutil.rmtree(folder, ignore_errors=True)
     assert not [process for leader in leaders for process in session(leader)]
 
 
@@ -167,14 +169,14 @@ class Workspace:
         return {str(path.relative_to(self.folder / to)): path.read_bytes() for path in paths}
 
 
-def digits():
+def digits(count=400):
     found = load_digits()
-    return (found.images[:600] * 255 / 16).astype(np.uint8)[:, None], found.target[:600].astype(np.int64)
+    return (found.images[:count] * 255 / 16).astype(np.uint8)[:, None], found.target[:count].astype(np.int64)
 
 
 def large_digits():
     """Digits in the form of MNIST: 28 x 28."""
-    small, labels = digits()
+    small, labels = digits(200)
     return np.pad(small.repeat(3, axis=2).repeat(3, axis=3), ((0, 0), (0, 0), (2, 2), (2, 2))), labels
 
 

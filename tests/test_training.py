@@ -316,8 +316,8 @@ def test_weights_that_break_at_the_very_last_step_are_told(greys, parameters):
 def test_batches_of_one_image_are_refused_where_they_are_normalised(samples, parameters):
     with pytest.raises(FoldwiseError) as caught:
         trained(samples, parameters({"train.batch_size": 1}).train)
-    told = "train.batch_size is 1, which gives batches of one image, too few for batch normalisation: "
-    assert str(caught.value) == told + "raise it in params.yaml"
+    told = "train.batch_size 1 and train.hardest 1.0 give batches of one image, too few for batch normalisation: "
+    assert str(caught.value) == told + "raise them in params.yaml"
 
 
 def test_batches_of_one_image_train_other_networks(greys, parameters):

@@ -167,6 +167,6 @@ def _keep_memory() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt:
-            trim_threshold, mmap_threshold, one_gibibyte = -1, -3, 1 << 30
-            mallopt(mmap_threshold, one_gibibyte)
-            mallopt(trim_threshold, one_gibibyte)
+            trim_threshold, mmap_threshold = -1, -3
+            mallopt(mmap_threshold, 1 << 25)  # the most that glibc takes; more it refuses without a word
+            mallopt(trim_threshold, (1 << 31) - 1)

@@ -81,8 +81,8 @@ def _orthogonalized(matrix: Tensor) -> Tensor:
 def make_optimizers(model: nn.Module, train: Train) -> list[torch.optim.Optimizer]:
     """Make the optimisers of all trainable weights.
 
-    Weight decay is decoupled in adamw, L2 in sgd and adam. `muon` takes the matrices of the inner layers, with decoupled
-    weight decay; the last layer's weights, biases and normalisation layers go by AdamW beside it, without.
+    Weight decay is decoupled in adamw, L2 in sgd and adam. `muon` takes the matrices of the inner layers, with its
+    weight decay decoupled; the last layer's weights, biases and normalisation layers go by AdamW beside it, without.
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     lr, momentum, weight_decay = train.lr, train.momentum, train.weight_decay

@@ -50,7 +50,7 @@ class Results:
     test_labels: Labels
 
     def predictions(self) -> Predictions:
-        """Give log-probabilities and labels: out of fold, the mean of the repeats, and on the test set, the ensemble."""
+        """Give log-probabilities and labels: out of fold, the mean of the repeats; on the test set, the ensemble."""
         return {
             OUT_OF_FOLD: (scores.ensemble(self.out_of_fold), self.labels),
             ENSEMBLE: (scores.ensemble(self.test), self.test_labels),

@@ -137,8 +137,8 @@ def _train_epoch(
     _train_mode(model)
     if len(order) < 2 * steps and any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
         raise FoldwiseError(
-            f"train.batch_size is {train.batch_size}, which gives batches of one image, too few for batch "
-            "normalisation: raise it in params.yaml"
+            f"train.batch_size {train.batch_size} and train.hardest {train.hardest} give batches of one image, too few "
+            "for batch normalisation: raise them in params.yaml"
         )
     # Batches of nearly equal size: no image is left out, and none makes a batch alone.
     for step, batch in enumerate(order.tensor_split(steps)):

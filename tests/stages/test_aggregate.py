@@ -1,29 +1,32 @@
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.random import default_rng
+from scipy.special import log_softmax
 
-from foldwise import files, folds, images, scores
+from foldwise import files, folds, images, plots, scores
 from foldwise.errors import FoldwiseError
 
 ROOT = Path(__file__).parents[2]
 stage = runpy.run_path(str(ROOT / "stages" / "aggregate.py"))["aggregate"]
 
 
-@pytest.fixture
-def run(digits, parameters, tmp_path):
-    """Make up what the stages before leave behind, and give the function that runs this one."""
-    params = parameters({"cv.k": 2, "cv.repeats": 2})
-    images.save(digits, tmp_path / "normalized")
-    folds.save(tmp_path / "folds", folds.assign(digits.train_labels, params.cv), params.cv)
-    dealt, random = folds.load(tmp_path / "folds", 80), np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def left_behind(digits, parameters, tmp_path_factory):
+    """Make up what the stages before leave behind."""
+    folder, cv, random = tmp_path_factory.mktemp("left"), parameters({"cv.k": 2, "cv.repeats": 2}).cv, default_rng(0)
+    images.save(digits, folder / "normalized")
+    folds.save(folder / "folds", folds.assign(digits.train_labels, cv), cv)
+    dealt = folds.load(folder / "folds", 80)
 
     def predict(labels):
         logits = random.normal(size=(len(labels), 10)) + 3 * np.eye(10)[labels]
-        return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+        return log_softmax(logits, axis=1).astype(np.float32)
 
     out_of_fold = np.stack([predict(digits.train_labels) for _ in range(2)])
     test = np.stack([predict(digits.test_labels) for _ in range(4)])
@@ -34,47 +37,62 @@ def run(digits, parameters, tmp_path):
         rows.append(scores.of_model(fold, on_held_out, (on_test, digits.test_labels))["folds"])
         epochs += [(*fold, epoch, 1 / epoch, 0.5, 1 / epoch, 0.5) for epoch in (1, 2)]
         steps += [(*fold, step, 1 / step) for step in range(1, 7)]
-    names = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
-    files.write_csv(tmp_path / "scores" / "folds.csv", pd.concat(rows))
-    files.write_csv(
-        tmp_path / "curves" / "epochs.csv", pd.DataFrame(epochs, columns=["repeat", "fold", "epoch", *names])
-    )
-    files.write_csv(tmp_path / "curves" / "steps.csv", pd.DataFrame(steps, columns=["repeat", "fold", "step", "loss"]))
-    files.write_array(tmp_path / "predictions" / "out_of_fold.npy", out_of_fold)
-    files.write_array(tmp_path / "predictions" / "test.npy", test)
+    names = ["repeat", "fold", "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+    files.write_csv(folder / "scores" / "folds.csv", pd.concat(rows))
+    files.write_csv(folder / "curves" / "epochs.csv", pd.DataFrame(epochs, columns=names))
+    files.write_csv(folder / "curves" / "steps.csv", pd.DataFrame(steps, columns=["repeat", "fold", "step", "loss"]))
+    files.write_array(folder / "predictions" / "out_of_fold.npy", out_of_fold)
+    files.write_array(folder / "predictions" / "test.npy", test)
+    return folder
 
-    def run(changes=None, out="out"):
-        inputs = {name: tmp_path / name for name in ("normalized", "folds", "curves", "predictions", "scores")}
-        outputs = {"metrics": tmp_path / out / "metrics" / "summary.json", "plots": tmp_path / out / "plots"}
-        stage(parameters(changes), **inputs, **outputs)
-        return tmp_path / out
 
-    return run
+def aggregate(folder, params):
+    inputs = {name: folder / name for name in ("normalized", "folds", "curves", "predictions", "scores")}
+    stage(params, **inputs, metrics=folder / "metrics" / "summary.json", plots=folder / "plots")
+
+
+@pytest.fixture(scope="module")
+def aggregated(left_behind, parameters, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aggregated")
+    shutil.copytree(left_behind, folder, dirs_exist_ok=True)
+    files.write_bytes(folder / "plots" / "stale.csv", b"")
+    aggregate(folder, parameters())
+    return folder
+
+
+@pytest.fixture
+def run(left_behind, parameters, tmp_path, monkeypatch):
+    """Run the stage, without the pictures, which take seconds, on a copy in `tmp_path` that a test may spoil."""
+    shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(plots, "figures", lambda *_: {})
+    return lambda changes=None: aggregate(tmp_path, parameters(changes))
 
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
 
 
-def test_the_summary_is_of_these_predictions(run, tmp_path, digits):
-    summary = json.loads((run() / "metrics" / "summary.json").read_text())
-    predicted = np.load(tmp_path / "predictions" / "out_of_fold.npy").argmax(axis=2)
+def test_the_summary_is_of_these_predictions(aggregated, digits):
+    summary = json.loads((aggregated / "metrics" / "summary.json").read_text())
+    predicted = np.load(aggregated / "predictions" / "out_of_fold.npy").argmax(axis=2)
     errors = int((predicted != digits.train_labels).sum())
     assert (summary["out_of_fold"]["n"], summary["out_of_fold"]["errors"]) == (160, errors)
 
 
-def test_the_tables_are_written_beside_the_pictures(run):
-    names = contents(run() / "plots").keys()
-    assert {"roc.csv", "confusion.csv", "fold_scores.csv", "accuracy_by_epoch.csv", "images/mistakes.png"} <= names
+def test_the_tables_are_written_beside_the_pictures(aggregated):
+    names = contents(aggregated / "plots").keys()
+    assert {"roc.csv", "confusion.csv", "fold_scores.csv", "accuracy_by_epoch.csv"} < names
+    assert any(name.startswith("images/") and name.endswith(".png") for name in names)
 
 
-def test_a_second_run_gives_the_same_bytes(run):
-    assert contents(run(out="one")) == contents(run(out="other"))
+def test_a_second_run_gives_the_same_bytes(aggregated, left_behind, parameters, tmp_path):
+    shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
+    aggregate(tmp_path, parameters())
+    assert contents(tmp_path) == contents(aggregated)
 
 
-def test_pictures_of_an_earlier_run_do_not_linger(run, tmp_path):
-    files.write_bytes(tmp_path / "out" / "plots" / "stale.csv", b"")
-    assert "stale.csv" not in contents(run() / "plots")
+def test_tables_of_an_earlier_run_do_not_linger(aggregated):
+    assert "stale.csv" not in contents(aggregated / "plots")
 
 
 def test_the_console_gets_the_summary(run, capsys):
@@ -82,9 +100,9 @@ def test_the_console_gets_the_summary(run, capsys):
     assert capsys.readouterr().err.startswith("accuracy over folds  0.")
 
 
-def test_rescaled_predictions_are_reported_where_wanted(run):
-    summary = json.loads((run({"evaluate.temperature": True}) / "metrics" / "summary.json").read_text())
-    assert "rescaled" in summary["out_of_fold"]
+def test_rescaled_predictions_are_reported_where_wanted(run, tmp_path):
+    run({"evaluate.temperature": True})
+    assert "rescaled" in json.loads((tmp_path / "metrics" / "summary.json").read_text())["out_of_fold"]
 
 
 def spoil_array(path, change):
@@ -151,8 +169,10 @@ def test_scores_without_a_column_are_told(column, run, tmp_path):
 
 
 def test_a_mistake_leaves_the_earlier_summary_and_plots_whole(run, tmp_path):
-    before = contents(run())
+    files.write_bytes(tmp_path / "metrics" / "summary.json", b"{}")
+    files.write_bytes(tmp_path / "plots" / "roc.csv", b"earlier")
     (tmp_path / "curves" / "steps.csv").write_text("")
+    before = contents(tmp_path)
     with pytest.raises(FoldwiseError, match=r"curves/steps.csv cannot be read \(not a whole CSV file\)"):
         run()
-    assert contents(tmp_path / "out") == before
+    assert contents(tmp_path) == before

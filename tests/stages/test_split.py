@@ -56,6 +56,6 @@ def test_the_console_tells_the_settings(normalized, parameters, tmp_path, capsys
 
 
 def test_more_folds_than_images_of_a_class_leave_nothing_behind(normalized, parameters, tmp_path):
-    with pytest.raises(FoldwiseError, match="cv.k is 9 but the rarest class has 8 training images"):
+    with pytest.raises(FoldwiseError, match=r"^cv.k is 9 but the rarest class has 8 training images"):
         split(parameters({"cv.k": 9}), normalized=normalized, folds=tmp_path / "folds")
     assert not (tmp_path / "folds").exists()
