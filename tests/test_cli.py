@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import small_repository
-from conftest import ROOT
 from small_runs import run
 
 from foldwise import cli, runs
+
+ROOT = Path(__file__).parents[1]
 
 SUMMARY = {
     "cv": {"accuracy": {"mean": 0.99, "ci95_low": 0.98, "ci95_high": 0.995}},

@@ -2,17 +2,19 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import small_repository
 import yaml
-from conftest import ROOT
 from dvc.repo import Repo
 
 from foldwise import files, runs
 from foldwise.errors import FoldwiseError
 from foldwise.lockfile import Stage
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

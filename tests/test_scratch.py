@@ -155,3 +155,9 @@ def test_a_run_that_did_not_end_is_not_lost(kept, tmp_path):
     (tmp_path / "dvc.lock").touch()
     kept.clear_if_recorded()
     assert kept.read(FOLD, "finished") is not None
+
+
+def test_a_relative_folder_keeps_what_is_of_the_same_digest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Scratch.of(Path("scratch"), "a part").write(Fold(0, 0), "finished", {"a": np.ones(2)})
+    assert Scratch.of(Path("scratch"), "a part").read(Fold(0, 0), "finished") is not None

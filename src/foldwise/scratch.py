@@ -44,7 +44,8 @@ class Scratch:
         for part in (*parts, *code, versions, platform.machine()):
             raw = part.tobytes() if isinstance(part, np.ndarray) else part
             digest.update(hashlib.sha256(raw if isinstance(raw, bytes) else repr(raw).encode()).digest())
-        chosen = root.resolve() / digest.hexdigest()[:16]
+        root = root.resolve()  # a cluster's node may run in another folder
+        chosen = root / digest.hexdigest()[:16]
         for other in root.glob("*"):
             if other != chosen:
                 shutil.rmtree(other, ignore_errors=True)

@@ -48,10 +48,10 @@ def recalibrate(results: Results) -> Predictions:
     """Rescale both sets of predictions by a temperature, fitted out of fold so that no label is fitted to itself."""
     rescaled, _ = cross_fit_temperature(results.out_of_fold, results.labels, results.assignments)
     temperature = fit_temperature(*_pool(results))
-    test, test_labels = results.predictions()[ENSEMBLE]
     return {
         OUT_OF_FOLD + RESCALED: (scores.ensemble(rescaled), results.labels),
-        ENSEMBLE + RESCALED: (apply_temperature(test, temperature), test_labels),
+        # Each model is rescaled, as it was fitted, before they are averaged.
+        ENSEMBLE + RESCALED: (scores.ensemble(apply_temperature(results.test, temperature)), results.test_labels),
     }
 
 

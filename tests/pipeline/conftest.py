@@ -17,6 +17,13 @@ def reference(pristine, tmp_path_factory):
     return clone
 
 
+@pytest.fixture(scope="session")
+def three_folds(reference, tmp_path_factory):
+    """Give a clone after an experiment of three folds, and what DVC told of it."""
+    clone = reference.copy(tmp_path_factory.mktemp("three-folds") / "foldwise")
+    return clone, clone.dvc("exp", "run", "-S", "cv.k=3")
+
+
 @pytest.fixture
 def clone(pristine, tmp_path):
     """Give a clone of the test's own in which nothing has run."""
