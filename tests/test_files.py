@@ -6,7 +6,7 @@ import re
 import resource
 import signal
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pandas as pd
@@ -51,14 +51,16 @@ def nobody():
     os.seteuid(0)
 
 
-@pytest.fixture
+@contextmanager
 def no_space():
     """Let no file grow beyond a kilobyte, which fails as a full disk does."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 WRITERS = {
@@ -72,17 +74,17 @@ writers = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 
 
 @writers
-def test_a_full_disk_is_told(write, tmp_path, no_space):
-    with pytest.raises(FoldwiseError) as caught:
+def test_a_full_disk_is_told(write, tmp_path):
+    with no_space(), pytest.raises(FoldwiseError) as caught:
         write(tmp_path / "file")
     reason = r"(File too large|is the disk full\? 4096 requested and \d+ written)"
     assert re.fullmatch(f"{re.escape(str(tmp_path / 'file'))} cannot be written: {reason}", str(caught.value))
 
 
 @writers
-def test_a_full_disk_leaves_the_earlier_file_whole(write, tmp_path, no_space):
+def test_a_full_disk_leaves_the_earlier_file_whole(write, tmp_path):
     (tmp_path / "file").write_text("earlier")
-    with pytest.raises(FoldwiseError):
+    with no_space(), pytest.raises(FoldwiseError):
         write(tmp_path / "file")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "earlier"}
 

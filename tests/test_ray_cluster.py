@@ -4,6 +4,7 @@ Ray is installed into a folder of its own, from requirements-ray.lock. Nodes hav
 a token of the test's own keeps everybody else out.
 """
 
+import ctypes
 import os
 import re
 import secrets
@@ -53,6 +54,11 @@ def session(leader):
     return found
 
 
+def end_with_parent():
+    """Let a node end if the tests are killed; 1 is Linux's PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 @dataclass
 class Cluster:
     """Nodes 1 (the head) to 3."""
@@ -82,7 +88,12 @@ class Cluster:
         log = self.folder / f"node-{number}.log"
         with log.open("w") as output:
             self.nodes[number] = subprocess.Popen(
-                command, env=self.environment, stdout=output, stderr=output, start_new_session=True
+                command,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         wait_until(lambda: self.nodes[number].poll() is not None or "runtime started" in log.read_text(), 120, log)
         assert self.nodes[number].poll() is None, log.read_text()

@@ -78,9 +78,11 @@ def is_torn(path: Path) -> bool:
 
 
 def go_on(clone: Clone) -> str:
-    """Type the command again; where the record is torn, take the way out that the README gives."""
-    if is_torn(clone.root / "dvc.lock"):
+    """Type the command again; where DVC was killed in the middle of its own notes, take the way out of the README."""
+    record, locks = clone.root / "dvc.lock", clone.root / ".dvc" / "tmp" / "rwlock"
+    if is_torn(record) or is_torn(locks):
         clone.dvc("repro", status=None)
+        locks.unlink(missing_ok=True)
         clone.git("checkout", "dvc.lock")
     return clone.dvc("repro")
 
@@ -168,6 +170,15 @@ def test_a_torn_record_is_refused_and_git_brings_it_back(repeated):
     repeated.git("checkout", "dvc.lock")
     assert ran(repeated.dvc("repro")) == []
     assert repeated.content() == before
+
+
+def test_a_torn_file_of_locks_is_refused_and_can_be_removed(repeated):
+    locks = repeated.root / ".dvc" / "tmp" / "rwlock"
+    locks.write_bytes(b"")
+    repeated.turn({"cv.seed": 1})
+    assert ".dvc/tmp/rwlock" in repeated.dvc("repro", "split", status=255)
+    locks.unlink()
+    assert ran(repeated.dvc("repro", "split")) == ["split"]
 
 
 def test_after_success_a_forced_stage_trains_every_fold_again(repeated):
