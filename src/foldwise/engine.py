@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 
@@ -134,14 +134,19 @@ def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[t
             f"params.yaml: compute.backend is {compute.backend}, which joblib cannot use here: set it to loky"
         ) from error
     jobs = ((fold, position) for position, fold in enumerate(folds))
-    with _deaf_to_interruptions():
-        results = parallel(joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
-    try:
+    with ExitStack() as stack:
+        with _deaf_to_interruptions():
+            calls = (joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
+            results = parallel(calls)
+            stack.callback(_close, results)
         for fold, arrays in results:  # noqa: UP028, as `yield from` would close it first
             yield fold, arrays
-    finally:
-        with warnings.catch_warnings(action="ignore"):  # joblib's, of tasks that nobody waits for any more
-            results.close()
+
+
+def _close(results: Generator[tuple[Fold, Arrays]]) -> None:
+    """End what nobody waits for any more, without joblib's warning of it."""
+    with warnings.catch_warnings(action="ignore"):
+        results.close()
 
 
 @contextmanager
