@@ -211,5 +211,5 @@ def test_no_library_is_asked_to_unpickle(path):
 
 
 def test_no_tracked_file_names_an_address_of_a_package_index():
-    address = re.compile(rb"--(extra-)?index-url|[-]-find-links|pyp[i][.]org|python[h]osted[.]org|/simp[l]e/?\s*$", re.M)
+    address = re.compile(rb"--(extra-)?index-url|[-]-find-links|pyp[i][.]org|python[h]osted|/simp[l]e/?\s*$", re.M)
     assert [name for name in listed() if address.search((ROOT / name).read_bytes())] == []
