@@ -23,9 +23,10 @@ def train(
     kept = Scratch.of(scratch, data.train_images, data.train_labels, dealt.assignments, *start.values(), *recipe)
     kept.clear_if_recorded()
     console.say(f"train: {params.model.name}, {len(dealt)} folds, {params.train.epochs} epochs")
+    task = TrainFold(data, dealt, params, start, kept)
     epochs, steps = [], []
     with files.writing(models) as temporary:
-        for fold, arrays in engine.run(TrainFold(data, dealt, params, start, kept), list(dealt), params.compute, kept):
+        for fold, arrays in engine.run(task, list(dealt), params.compute, kept, task.costs):
             rows = pd.DataFrame(arrays.pop("epochs"), columns=EPOCH_COLUMNS).astype({"epoch": int})
             losses = pd.DataFrame({"step": range(1, len(arrays["losses"]) + 1), "loss": arrays.pop("losses")})
             epochs.append(rows.assign(**fold._asdict()))

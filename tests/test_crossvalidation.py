@@ -12,6 +12,7 @@ from foldwise.files import write_arrays
 from foldwise.folds import Fold
 from foldwise.prediction import log_probabilities
 from foldwise.scratch import Scratch
+from foldwise.workload import Part
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,10 +28,12 @@ def scratch(tmp_path):
 def train(digits, deal, parameters, scratch):
     """Train one fold: train({"train.lr": 0.1}, data=..., weights=...)."""
 
-    def train(changes=None, data=digits, weights=None, fold=FOLD, position=1):
+    def train(changes=None, data=digits, weights=None, fold=FOLD, position=1, until=None):
         params = parameters(changes)
         dealt = deal(digits.train_labels, params.cv)
-        return TrainFold(data, dealt, params, weights or {}, scratch)(fold, Progress(fold, position, 4, 1))
+        return TrainFold(data, dealt, params, weights or {}, scratch)(
+            fold, Progress(fold, Part(position, 0, until, 0, 4), 4)
+        )
 
     return train
 
@@ -179,16 +182,46 @@ def test_an_interrupted_fold_goes_on_at_its_last_epoch_to_the_same_bytes(train, 
     assert told[1].startswith("  repeat 0 fold 1 (2 of 4)  epoch 3/4  ")
 
 
-@pytest.mark.parametrize("n_jobs", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_any_number_of_workers_gives_the_same_bytes(n_jobs, digits, deal, parameters, scratch):
-    params = parameters({"train.augment": "shift"})
-    dealt = deal(digits.train_labels, params.cv)
-    task = TrainFold(digits, dealt, params, {}, scratch)
-    found = []
-    for workers in (1, n_jobs):
-        results = dict(engine.run(task, list(dealt), parameters({"compute.n_jobs": workers}).compute))
-        found.append({(fold, name): array.tobytes() for fold in results for name, array in results[fold].items()})
-    assert found[0] == found[1]
+def test_a_fold_in_two_parts_gives_the_bytes_of_the_whole(train):
+    whole = train({"train.epochs": 4})
+    assert train({"train.epochs": 4}, until=3) is None
+    parts = train({"train.epochs": 4})
+    assert same(whole, parts) == whole.keys() == parts.keys()
+
+
+def test_the_second_part_of_a_fold_goes_on_where_the_first_ended(train, capsys):
+    train({"train.epochs": 4}, until=3)
+    capsys.readouterr()
+    train({"train.epochs": 4})
+    assert capsys.readouterr().err.startswith("  repeat 0 fold 1 (2 of 4)  goes on after epoch 3\n")
+
+
+def test_a_fold_that_stops_early_in_its_first_part_gives_the_bytes_of_the_whole(train):
+    stopping = {"train.epochs": 20, "train.patience": 1, "train.inner_fraction": 0.4, "train.lr": 0.3}
+    whole = train(stopping)
+    assert train(stopping, until=19) is None
+    parts = train(stopping)
+    assert len(whole["epochs"]) < 19
+    assert same(whole, parts) == whole.keys() == parts.keys()
+
+
+@pytest.fixture(scope="module")
+def by_workers(digits, deal, parameters, tmp_path_factory):
+    """Train five folds on one, two and four workers: on two and four, folds are cut."""
+    params = parameters({"train.augment": "shift", "cv.k": 5, "train.epochs": 4})
+    found = {}
+    for workers in (1, 2, 4):
+        scratch = Scratch.of(tmp_path_factory.mktemp("scratch"))
+        dealt, compute = deal(digits.train_labels, params.cv), params.compute.model_copy(update={"n_jobs": workers})
+        task = TrainFold(digits, dealt, params, {}, scratch)
+        results = dict(engine.run(task, list(dealt), compute, scratch, task.costs))
+        found[workers] = {(fold, name): array.tobytes() for fold in results for name, array in results[fold].items()}
+    return found
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_gives_the_same_bytes(workers, by_workers):
+    assert by_workers[workers] == by_workers[1]
 
 
 @pytest.fixture
@@ -203,7 +236,7 @@ def predict(digits, deal, parameters, tmp_path):
     def predict(changes=None):
         params = parameters(changes)
         task = PredictFold(digits, deal(digits.train_labels, params.cv), params, tmp_path)
-        return task(FOLD, Progress(FOLD, 0, 4, 1))
+        return task(FOLD, Progress(FOLD, Part(0, 0, None, 0, 4), 4))
 
     return predict
 

@@ -16,6 +16,7 @@ from foldwise.engine import Progress
 from foldwise.errors import FoldwiseError
 from foldwise.folds import Fold
 from foldwise.scratch import Scratch
+from foldwise.workload import Part
 
 FOLDS = [Fold(0, 0), Fold(0, 1), Fold(1, 0), Fold(1, 1)]
 
@@ -36,7 +37,7 @@ class Task:
             if self.error:
                 raise self.error
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"place": np.array([*fold, progress.position, progress.total, progress.at_a_time])}
+        return {"place": np.array([*fold, progress.part.place, progress.total, progress.part.span])}
 
     def runs(self):
         return sorted(path.name for path in self.folder.iterdir())
@@ -69,11 +70,32 @@ def test_each_fold_is_run_once(task, compute):
 def test_each_result_is_that_of_its_fold(task, compute):
     found = dict(engine.run(task, FOLDS, compute()))
     assert [found[fold]["place"].tolist() for fold in FOLDS] == [
-        [0, 0, 0, 4, 1],
-        [0, 1, 1, 4, 1],
-        [1, 0, 2, 4, 1],
-        [1, 1, 3, 4, 1],
+        [0, 0, 0, 4, 4],
+        [0, 1, 1, 4, 4],
+        [1, 0, 2, 4, 4],
+        [1, 1, 3, 4, 4],
     ]
+
+
+@dataclass(frozen=True)
+class InEpochs:
+    """Note in a file each epoch of a fold, and who did it."""
+
+    folder: Path
+
+    def __call__(self, fold, progress):
+        noted = self.folder / str(fold)
+        done = noted.read_text().split() if noted.exists() else []
+        done += [os.getpid()] * ((progress.part.until or 4) - len(done))
+        time.sleep(0.2)  # so that both workers have their share
+        noted.write_text(" ".join(map(str, done)))
+        return {"by": np.array(done, dtype=np.int64)} if progress.part.until is None else None
+
+
+def test_a_fold_that_is_cut_gives_one_result_after_all_its_epochs(tmp_path, compute, scratch):
+    results = list(engine.run(InEpochs(tmp_path), FOLDS[:3], compute(n_jobs=2), scratch, [1] * 4))
+    assert sorted((fold, len(arrays["by"])) for fold, arrays in results) == [(fold, 4) for fold in FOLDS[:3]]
+    assert len(list(tmp_path.glob("repeat*"))) == 3
 
 
 def test_no_folds_give_no_results(task, compute):
@@ -171,25 +193,24 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("position", "total", "at_a_time", "left"),
+    ("part", "begun", "left"),
     [
-        (0, 1, 1, 10),  # half of this fold
-        (0, 5, 2, 50),  # and two more rounds of 20 s
-        (2, 5, 2, 30),  # and one more
-        (4, 5, 2, 10),  # the last one, alone
-        (0, 3, 4, 10),
+        (Part(0, 0, None, start=0, span=1), 0, 10),  # half of this fold
+        (Part(0, 0, None, start=0.5, span=2.5), 0, 30),  # and all that comes after it
+        (Part(0, 0.25, None, start=1.25, span=2), 0.25, 20),  # in ten seconds it came from a quarter to the half
+        (Part(0, 0, 2, start=0, span=2.5), 0.25, 80),  # a quarter had been done before an interruption
+        (Part(0, 0, None, start=1.5, span=1.5), 0, 0),  # later than planned
     ],
 )
-def test_progress_tells_the_time_that_is_left(position, total, at_a_time, left, clock, capsys):
-    progress = Progress(Fold(0, 3), position, total, at_a_time, started=clock[0])
+def test_progress_tells_the_time_that_is_left(part, begun, left, clock, capsys):
+    progress = Progress(Fold(0, 3), part, 5, begun, started=clock[0])
     clock[0] += 10
     progress.say(0.5, "epoch 1/2")
-    told = f"  repeat 0 fold 3 ({position + 1} of {total})  epoch 1/2  10 s, about {left} s left\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == f"  repeat 0 fold 3 (1 of 5)  epoch 1/2  10 s, about {left} s left\n"
 
 
 def test_a_note_names_the_fold(capsys):
-    Progress(Fold(0, 3), 1, 4, 2).note("goes on after epoch 2")
+    Progress(Fold(0, 3), Part(1, 0, None, 0, 2), 4).note("goes on after epoch 2")
     assert capsys.readouterr().err == "  repeat 0 fold 3 (2 of 4)  goes on after epoch 2\n"
 
 

@@ -12,7 +12,12 @@ from foldwise.models import ImageForm
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 MNIST = ImageForm(1, 28, 28, 10)
-FORMS = {"mnist": MNIST, "cifar10": ImageForm(3, 32, 32, 10), "digits": ImageForm(1, 8, 8, 10)}
+FORMS = {
+    "mnist": MNIST,
+    "cifar10": ImageForm(3, 32, 32, 10),
+    "digits": ImageForm(1, 8, 8, 10),
+    "16 x 21": ImageForm(1, 16, 21, 10),
+}
 names = pytest.mark.parametrize("name", models.NETWORKS)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from foldwise import training
 from foldwise.errors import FoldwiseError
 from foldwise.folds import Fold
 from foldwise.prediction import log_probabilities
@@ -206,6 +207,13 @@ def test_held_out_images_are_looked_at_after_each_epoch(greys, parameters):
     model = Watched()
     trained(greys, parameters().train, model)
     assert model.evaluated_on == [HELD_OUT.tolist()] * 2
+
+
+def test_a_part_of_many_held_out_images_is_looked_at_until_the_last_epoch(greys, parameters, monkeypatch):
+    monkeypatch.setattr(training, "WATCHED", 10)
+    model = Watched()
+    trained(greys, parameters({"train.epochs": 3}).train, model)
+    assert model.evaluated_on == [HELD_OUT[::3].tolist()] * 2 + [HELD_OUT.tolist()]
 
 
 def test_augmentation_leaves_held_out_images_as_they_are(greys, parameters):

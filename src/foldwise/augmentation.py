@@ -39,10 +39,12 @@ def augment(images: Tensor, kind: Literal["none", "shift", "affine"], random: np
 
 def _shift(images: Tensor, random: np.random.Generator) -> Tensor:
     n, _, height, width = images.shape
-    offsets = torch.from_numpy(random.integers(0, 2 * MAX_SHIFT + 1, size=(2, n))).to(images.device)
-    padded = functional.pad(images, (MAX_SHIFT,) * 4)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(n, device=images.device), :, offsets[0], offsets[1]]
+    down, right = random.integers(0, 2 * MAX_SHIFT + 1, size=(2, n))
+    windows = functional.pad(images, (MAX_SHIFT,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    if images.device.type == "cpu":  # where NumPy gathers twice as fast
+        return torch.from_numpy(windows.numpy()[np.arange(n), :, down, right])
+    rows, down, right = (torch.from_numpy(index).to(images.device) for index in (np.arange(n), down, right))
+    return windows[rows, :, down, right]
 
 
 def _affine(images: Tensor, random: np.random.Generator) -> Tensor:

@@ -27,6 +27,7 @@ from foldwise.errors import FoldwiseError
 from foldwise.folds import Fold
 from foldwise.params import Compute
 from foldwise.portability import SWITCHES
+from foldwise.workload import deal
 
 # A head that does not answer for so long is lost: Ray would wait for a minute, then end the process without a line.
 HEAD_SECONDS = 15.0
@@ -40,8 +41,8 @@ def on_ray(run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: C
     Parameters
     ----------
     run : callable
-        Takes `task`, a fold, its position, the number of folds, how many run at a time, and what `task.read(fold)`
-        gives, if the task has a `read`: that is called here, where the files are.
+        Takes `task`, a fold, its part (the whole of it), the number of folds, and what `task.read(fold)` gives, if the
+        task has a `read`: that is called here, where the files are.
     task : callable
         Picklable; it goes into the object store once, and its arrays are mapped into the workers' memory read-only.
     folds : sequence of Fold
@@ -152,8 +153,8 @@ def _driven(
         )
         # References within a list are not resolved by Ray for each call, so that the worker keeps its own.
         jobs = (
-            (fold, remote.remote(run, [shared], fold, position, len(folds), at_a_time, *_given(task, fold)))
-            for position, fold in enumerate(folds)
+            (fold, remote.remote(run, [shared], fold, part, len(folds), *_given(task, fold)))
+            for fold, part in zip(folds, deal(len(folds), at_a_time), strict=True)
         )
         # Without a limit Ray sees all folds, so that a cluster that can grow does.
         waiting = {reference: fold for fold, reference in islice(jobs, None if compute.n_jobs == -1 else at_a_time)}

@@ -52,8 +52,16 @@ class TrainFold:
     weights: Arrays
     scratch: Scratch
 
-    def __call__(self, fold: Fold, progress: Progress) -> Arrays:
-        """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,)."""
+    @property
+    def costs(self) -> list[float]:
+        """Cost of each epoch, in units of one over all images."""
+        return [1.0] + [self.params.train.hardest] * (self.params.train.epochs - 1)
+
+    def __call__(self, fold: Fold, progress: Progress) -> Arrays | None:
+        """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,).
+
+        After a part that does not end the fold, None: the next part finds in the scratch where to go on.
+        """
         import torch
 
         from foldwise import checkpoint, models, training
@@ -69,20 +77,22 @@ class TrainFold:
             models.start_from(model, self.weights)
         if self.params.model.freeze:
             models.freeze_all_but_last(model)
-        if device.type == "cpu" and torch.cuda.is_available() and progress.position == 0:
+        if device.type == "cpu" and torch.cuda.is_available() and progress.part.place == 0:
             progress.note("a GPU is there and not used: `-S compute.device=cuda` would use it")
         state = training.Training.start(model.to(device), train)
         kept = self.scratch.read(fold, "epoch")
         if kept:
             checkpoint.restore(state, kept)
             progress.note(f"goes on after epoch {len(state.epochs)}")
+        shares = np.cumsum([0.0, *self.costs]) / sum(self.costs)
+        progress.begun = float(shares[len(state.epochs)])
         written = time.monotonic()
 
         def report(state: "Training") -> None:
             nonlocal written
             epoch, loss, accuracy, held_out_loss, held_out_accuracy = state.epochs[-1]
             progress.say(
-                epoch / train.epochs,
+                float(shares[len(state.epochs)]),
                 f"epoch {epoch:.0f}/{train.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}  "
                 f"held out: loss {held_out_loss:.4f}  accuracy {held_out_accuracy:.4f}",
             )
@@ -98,9 +108,12 @@ class TrainFold:
             self.folds.held_out(fold),
         )
         try:
-            training.fit(state, samples, train, fold_streams, report)
+            training.fit(state, samples, train, fold_streams, report, progress.part.until)
         except FoldwiseError as error:
             raise FoldwiseError(f"{fold}: {error}") from error
+        if progress.part.until is not None:
+            self.scratch.write(fold, "epoch", checkpoint.snapshot(state))
+            return None
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         return weights | {"epochs": np.array(state.epochs), "losses": np.array(state.losses, dtype=np.float32)}
 

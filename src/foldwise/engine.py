@@ -1,7 +1,6 @@
 """Running many folds: workers, resume, progress."""
 
 import ctypes
-import math
 import signal
 import sys
 import time
@@ -21,57 +20,67 @@ from foldwise.files import Arrays
 from foldwise.folds import Fold
 from foldwise.params import Compute
 from foldwise.scratch import Scratch
+from foldwise.workload import Part, deal
 
 
 @dataclass
 class Progress:
-    """How far one fold is, and with it the whole stage; lives in the fold's worker.
+    """How far one part of a fold is, and with it the whole stage; lives in the part's worker.
 
     Attributes
     ----------
     fold : Fold
-    position : int
-        The fold's place among those to run, from 0.
-    total, at_a_time : int
-        Folds to run in all, and beside each other.
+    part : Part
+        What is to be done now.
+    total : int
+        Folds to run in all.
+    begun : float
+        Share of the fold (0 to 1) that was done when this part was begun.
     """
 
     fold: Fold
-    position: int
+    part: Part
     total: int
-    at_a_time: int
+    begun: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def say(self, share: float, line: str) -> None:
         """Print a line once `share` (0 to 1) of the fold is done, with an estimate of the time left for all folds."""
         seconds = time.monotonic() - self.started
-        rounds = math.ceil(max(0, self.total - self.position - self.at_a_time) / self.at_a_time)
-        left = seconds / share * (1 - share + rounds)
-        say(f"  {self.fold} ({self.position + 1} of {self.total})  {line}  {seconds:.0f} s, about {left:.0f} s left")
+        planned = self.part.span - self.part.start - (share - self.part.begin)
+        left = seconds / (share - self.begun) * max(0.0, planned)
+        self.note(f"{line}  {seconds:.0f} s, about {left:.0f} s left")
 
     def note(self, line: str) -> None:
         """Print a line about the fold."""
-        say(f"  {self.fold} ({self.position + 1} of {self.total})  {line}")
+        say(f"  {self.fold} ({self.part.place + 1} of {self.total})  {line}")
 
 
-Task = Callable[[Fold, Progress], Arrays]
+Task = Callable[[Fold, Progress], Arrays | None]
 
 
 def run(
-    task: Task, folds: Sequence[Fold], compute: Compute, scratch: Scratch | None = None
+    task: Task,
+    folds: Sequence[Fold],
+    compute: Compute,
+    scratch: Scratch | None = None,
+    costs: Sequence[float] = (1.0,),
 ) -> Iterator[tuple[Fold, Arrays]]:
     """Run a task on every fold, many at a time, and give the results as they come.
 
     Parameters
     ----------
     task : callable
-        Takes a fold and its progress, gives named arrays; pure, picklable, on one thread.
+        Takes a fold and its progress, gives named arrays, or None if the part to do did not end the fold; pure,
+        picklable, on one thread.
     folds : sequence of Fold
         In the order in which they start.
     compute : Compute
         Backend and number of workers: they change how fast, never what.
     scratch : Scratch, optional
         Where finished folds are found and kept.
+    costs : sequence of float
+        Cost of each epoch, in any unit, of a task that can stop after each; what comes of it is kept by the task.
 
     Yields
     ------
@@ -95,7 +104,9 @@ def run(
     for last_attempt in (False, True):
         try:
             # A copy, because joblib goes through the folds while they are crossed off.
-            for fold, arrays in _parallel(task, tuple(missing), compute):
+            for fold, arrays in _parallel(task, tuple(missing), compute, costs):
+                if arrays is None:
+                    continue
                 if scratch:
                     scratch.write(fold, "finished", arrays)
                 missing.remove(fold)
@@ -116,7 +127,9 @@ def _at_a_time(folds: Sequence[Fold], compute: Compute) -> int:
     return max(1, min(len(folds), int(joblib.effective_n_jobs(compute.n_jobs))))
 
 
-def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[tuple[Fold, Arrays]]:
+def _parallel(
+    task: Task, folds: Sequence[Fold], compute: Compute, costs: Sequence[float]
+) -> Iterator[tuple[Fold, Arrays | None]]:
     if compute.backend == "ray":
         yield from clusters.on_ray(_run, task, folds, compute)
         return
@@ -133,17 +146,16 @@ def _parallel(task: Task, folds: Sequence[Fold], compute: Compute) -> Iterator[t
         raise FoldwiseError(
             f"params.yaml: compute.backend is {compute.backend}, which joblib cannot use here: set it to loky"
         ) from error
-    jobs = ((fold, position) for position, fold in enumerate(folds))
     with ExitStack() as stack:
         with _deaf_to_interruptions():
-            calls = (joblib.delayed(_run)(task, fold, position, len(folds), at_a_time) for fold, position in jobs)
-            results = parallel(calls)
+            parts = deal(len(folds), at_a_time, costs)
+            results = parallel(joblib.delayed(_run)(task, folds[part.place], part, len(folds)) for part in parts)
             stack.callback(_close, results)
         for fold, arrays in results:  # noqa: UP028, as `yield from` would close it first
             yield fold, arrays
 
 
-def _close(results: Generator[tuple[Fold, Arrays]]) -> None:
+def _close(results: Generator[tuple[Fold, Arrays | None]]) -> None:
     """End what nobody waits for any more, without joblib's warning of it."""
     with warnings.catch_warnings(action="ignore"):
         results.close()
@@ -161,10 +173,10 @@ def _deaf_to_interruptions() -> Iterator[None]:
 
 
 def _run(
-    task: Callable[..., Arrays], fold: Fold, position: int, total: int, at_a_time: int, *given: Arrays
-) -> tuple[Fold, Arrays]:
+    task: Callable[..., Arrays | None], fold: Fold, part: Part, total: int, *given: Arrays
+) -> tuple[Fold, Arrays | None]:
     _keep_memory()
-    return fold, task(fold, Progress(fold, position, total, at_a_time), *given)
+    return fold, task(fold, Progress(fold, part, total), *given)
 
 
 def _keep_memory() -> None:
