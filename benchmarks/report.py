@@ -173,7 +173,7 @@ def budget(seconds: float, measured: Parts) -> str:
         "start-up": measured.start_up,
         "DVC": measured.dvc,
     }
-    made["the rest: workers slow each other, and idle in the last round"] = seconds - sum(made.values())
+    made["the rest: workers slow each other, and wait at the end"] = seconds - sum(made.values())
     rows = [[name, f"{took:.1f}", f"{100 * took / seconds:.0f}"] for name, took in made.items()]
     return table(["of Foldwise's time", "seconds", "%"], [*rows, ["in all", f"{seconds:.1f}", "100"]])
 

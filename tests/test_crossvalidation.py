@@ -150,6 +150,15 @@ def test_a_long_fold_keeps_its_last_epoch(train, scratch, monkeypatch):
     assert scratch.read(FOLD, "epoch")["epochs"].shape == (2, 5)
 
 
+def test_a_recipe_of_few_steps_is_told_once(train, capsys):
+    train(position=0)
+    train(position=1)
+    told = "60 images make only 8 steps in all: lower train.batch_size or raise train.epochs"
+    assert [line for line in capsys.readouterr().err.splitlines() if "steps" in line] == [
+        f"  repeat 0 fold 1 (1 of 4)  {told}"
+    ]
+
+
 def test_a_short_fold_keeps_none(train, scratch):
     train()
     assert scratch.read(FOLD, "epoch") is None

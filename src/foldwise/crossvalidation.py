@@ -3,6 +3,7 @@
 PyTorch is loaded where a fold is run, in the workers: it takes seconds, and a stage itself needs none of it.
 """
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 # The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+# In fewer steps hardly a network learns anything.
+FEW_STEPS = 50
 
 # A fold that takes longer than this also goes on within itself, at its last epoch.
 CHECKPOINT_SECONDS = 30
@@ -79,6 +83,11 @@ class TrainFold:
             models.freeze_all_but_last(model)
         if device.type == "cpu" and torch.cuda.is_available() and progress.part.place == 0:
             progress.note("a GPU is there and not used: `-S compute.device=cuda` would use it")
+        steps = sum(math.ceil(cost * len(indices) / train.batch_size) for cost in self.costs)
+        if steps < FEW_STEPS and progress.part.place == 0:
+            progress.note(
+                f"{len(indices)} images make only {steps} steps in all: lower train.batch_size or raise train.epochs"
+            )
         state = training.Training.start(model.to(device), train)
         kept = self.scratch.read(fold, "epoch")
         if kept:
