@@ -62,7 +62,8 @@ ENTRIES = {
         "foldwise_train.py",
         "The `train` stage as `dvc repro` runs it, DVC's own time included. One worker and one thread a core, a look "
         "at a third of the held-out fold after each epoch and at all of it at the end, curves and models written; "
-        "normalisation constants from each fold's own images, where the others take the data set's. Median of its runs, each with another `train.seed`.",
+        "normalisation constants from each fold's own images; the others take the data set's. Median of its runs, "
+        "each with another `train.seed`.",
     ),
     "f": (
         "Foldwise, all images",
