@@ -43,6 +43,7 @@ RECIPE = {
     "train.hardest": 1.0,
     "train.patience": 0,
     "train.inner_fraction": 0.25,
+    "evaluate.augment": "none",
     "evaluate.temperature": False,
     "compute.device": "cpu",
     "compute.threads_per_fold": 1,

@@ -262,6 +262,11 @@ def test_predictions_are_those_of_the_folds_model(part, trained, predict, digits
     assert np.allclose(found, expected, atol=1e-5)
 
 
+def test_predictions_may_be_means_over_shifts(trained, predict):
+    plain, shifted = predict(), predict({"evaluate.augment": "shift"})
+    assert not same(plain, shifted)
+
+
 def test_a_missing_model_is_told(predict, tmp_path):
     with pytest.raises(FoldwiseError, match=r"^.*repeat-0/fold-1.safetensors is missing: run `dvc repro`"):
         predict()

@@ -166,12 +166,12 @@ REFUSED_TEXTS = {
         ": unknown knob temperature; remove it",
     ),
     "section without knobs": (
-        re.sub(r"(evaluate:\n).*\n", r"\1", ORIGINAL),
-        ": evaluate has no value: input should be a valid dictionary or instance of Evaluate",
+        re.sub(r"(normalize:\n).*\n", r"\1", ORIGINAL),
+        ": normalize has no value: input should be a valid dictionary or instance of Normalize",
     ),
     "section that is a list": (
-        re.sub(r"evaluate:\n.*\n", "evaluate: [1]\n", ORIGINAL),
-        ": evaluate has the wrong form: input should be a valid dictionary or instance of Evaluate",
+        re.sub(r"normalize:\n.*\n", "normalize: [1]\n", ORIGINAL),
+        ": normalize has the wrong form: input should be a valid dictionary or instance of Normalize",
     ),
     "number for a name": (ORIGINAL + "1: 2\n", ": 1 is 1: keys should be strings"),
     "pretrained and a file": (

@@ -52,3 +52,20 @@ def test_running_statistics_stay_as_they_are(model):
 
 def test_coarse_logits_are_made_float32_before_the_softmax(model):
     assert log_probabilities(nn.Sequential(model, nn.Identity().bfloat16()), images(2)).dtype == torch.float32
+
+
+def moved(image, down, right):
+    """Move by whole pixels, with 0 where nothing comes in."""
+    found = torch.zeros_like(image)
+    for row, column in np.ndindex(8, 8):
+        if 0 <= row - down < 8 and 0 <= column - right < 8:
+            found[:, row, column] = image[:, row - down, column - right]
+    return found
+
+
+def test_shifts_give_the_mean_logits_of_an_image_and_its_four_neighbours(model):
+    image = images(1)[0]
+    with torch.no_grad():
+        five = torch.stack([moved(image, *by) for by in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))])
+        expected = model.eval()(five).mean(dim=0).log_softmax(dim=0)
+    assert torch.allclose(log_probabilities(model, image[None], "shift")[0], expected, atol=1e-5)

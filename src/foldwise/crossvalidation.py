@@ -162,8 +162,9 @@ class PredictFold:
         models.load_weights(model, weights or self.read(fold), path)
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         held_out = self.images.train_images[self.folds.held_out(fold)]
+        augment = self.params.evaluate.augment
         predicted = {
-            name: log_probabilities(model, torch.from_numpy(images).to(device)).cpu().numpy()
+            name: log_probabilities(model, torch.from_numpy(images).to(device), augment).cpu().numpy()
             for name, images in (("held_out", held_out), ("test", self.images.test_images))
         }
         if not all(np.isfinite(values).all() for values in predicted.values()):

@@ -99,6 +99,7 @@ class Train(_Section):
 class Evaluate(_Section):
     """What is done to the predictions."""
 
+    augment: Literal["none", "shift"]
     temperature: Flag
 
 

@@ -1,14 +1,21 @@
 """Log-probabilities of a model on images."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 # Large enough to keep the vector units busy, small enough that a batch's activations stay in a core's cache.
 BATCH_SIZE = 256
 
 
+# Where `augment="shift"` looks: in place, and a pixel up, down, left and right of it.
+MOVES = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+
+
 @torch.inference_mode()
-def log_probabilities(model: nn.Module, images: Tensor) -> Tensor:
+def log_probabilities(model: nn.Module, images: Tensor, augment: Literal["none", "shift"] = "none") -> Tensor:
     """Predict every image, in order.
 
     Parameters
@@ -17,6 +24,9 @@ def log_probabilities(model: nn.Module, images: Tensor) -> Tensor:
         Maps raw pixels to logits; it is put into evaluation mode and stays there.
     images : (N, C, H, W) uint8
         Raw pixels, on the device of the model.
+    augment : {"none", "shift"}
+        `shift` takes the mean of the logits of each image as it is and moved by one pixel each way; what comes in at
+        the border is 0.
 
     Returns
     -------
@@ -24,5 +34,16 @@ def log_probabilities(model: nn.Module, images: Tensor) -> Tensor:
         Log-probabilities.
     """
     model.eval()
-    logits = [model(batch.contiguous(memory_format=torch.channels_last)) for batch in torch.split(images, BATCH_SIZE)]
-    return torch.log_softmax(torch.cat(logits).float(), dim=1)
+
+    def logits(batch: Tensor) -> Tensor:
+        found: Tensor = model(batch.contiguous(memory_format=torch.channels_last))
+        return found
+
+    def mean_logits(batch: Tensor) -> Tensor:
+        height, width = batch.shape[2:]
+        padded = functional.pad(batch, (1, 1, 1, 1))
+        moved = [padded[:, :, down : down + height, right : right + width] for down, right in MOVES]
+        return torch.stack([logits(images) for images in moved]).mean(dim=0)
+
+    predict = mean_logits if augment == "shift" else logits
+    return torch.log_softmax(torch.cat([predict(batch) for batch in torch.split(images, BATCH_SIZE)]).float(), dim=1)
