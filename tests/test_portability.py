@@ -28,7 +28,8 @@ def test_every_librarys_switch_is_set(started):
     portability.restart_portably()
     environment = started[0][2]
     assert {name: environment[name].lower() for name in SWITCHES} == dict.fromkeys(SWITCHES, "avx2") | {
-        "OPENBLAS_CORETYPE": "haswell"
+        "MKL_CBWR": "compatible",
+        "OPENBLAS_CORETYPE": "haswell",
     }
 
 

@@ -7,7 +7,7 @@ import sys
 SWITCHES = {
     "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions
-    "MKL_CBWR": "AVX2",  # its matrix products
+    "MKL_CBWR": "COMPATIBLE",  # its matrix products; MKL takes AVX2 of Intel's processors alone
     "OPENBLAS_CORETYPE": "Haswell",  # NumPy's and SciPy's
 }
 

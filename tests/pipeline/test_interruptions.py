@@ -87,6 +87,14 @@ def go_on(clone: Clone) -> str:
     return clone.dvc("repro")
 
 
+def remaining(clone: Clone, patience: float = 5) -> list[str]:
+    """Name the processes that still run after some seconds, in which a busy system ends those that were killed."""
+    end = time.monotonic() + patience
+    while (left := clone.processes()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return [str(process) for process in left]
+
+
 def kill(undisturbed: Undisturbed, stage: str, share: float, n_jobs: int, folder: Path) -> Outcome:
     """Kill a run when some share of a stage is over, then run again."""
     inside = False
@@ -100,8 +108,7 @@ def kill(undisturbed: Undisturbed, stage: str, share: float, n_jobs: int, folder
             if inside:
                 run.signal(signal.SIGKILL)
             run.process.wait()
-            time.sleep(0.2)
-            left = [str(process) for process in clone.processes()]
+            left = remaining(clone)
         share /= 2  # it was faster than the undisturbed run
     return Outcome(inside, clone.finished(), left, run.told, go_on(clone), clone)
 
