@@ -12,9 +12,11 @@ repro: .venv/installed
 test: .venv/installed lint
 	pytest
 
-# The slow tests, and those that need a browser (tests/browser/install.sh) or install Ray.
+# The slow tests, and those that need a browser, another processor's emulator, or Ray, which they bring along.
 test-all: .venv/installed
-	pytest -m 'slow or browser or ray' --no-cov
+	tests/browser/install.sh
+	tests/qemu/install.sh
+	pytest -m qemu --no-cov & emulated=$$!; pytest -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
 
 # The comparison with the alternatives, about half an hour on two quiet cores; QUICK=1: a few minutes, writes nothing.
 bench: .venv/benched
