@@ -1,5 +1,6 @@
 """What many tests share: parameters with some knobs changed, small images, and the folds of them."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from foldwise import folds, images
 from foldwise.params import Params
 
 ROOT = Path(__file__).parents[1]
+
+# A shell's background job ignores Ctrl-C, and so would everything that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline, which a busy machine would miss; the same examples each time, so that what passed passes again.
 settings.register_profile("foldwise", deadline=None, derandomize=True, database=None)

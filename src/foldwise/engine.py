@@ -163,13 +163,19 @@ def _close(results: Generator[tuple[Fold, Arrays | None]]) -> None:
 
 @contextmanager
 def _deaf_to_interruptions() -> Iterator[None]:
-    """Let the workers that are started within never hear Ctrl-C: this process does, and ends them without a word."""
+    """Let the workers that are started within never hear Ctrl-C: this process does, once they have been started."""
     resource_tracker.ensure_running()  # its start would let the signal through again
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard: list[int] = []
+    # The mask is what workers inherit; the signal may still reach this process by way of a library's thread.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _run(

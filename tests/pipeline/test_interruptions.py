@@ -245,7 +245,8 @@ def test_ctrl_c_is_answered_with_one_line_on_how_to_go_on(interruption):
 
 
 def test_ctrl_c_prints_no_traceback_and_no_warning(interruption):
-    assert [word for word in ("Traceback", "Warning", "KeyboardInterrupt") if word in interruption.told] == []
+    told = interruption.told
+    assert [word for word in ("Traceback", "Warning", "KeyboardInterrupt") if word in told] == [], told
 
 
 def test_after_ctrl_c_no_finished_fold_is_trained_twice(interruption):
