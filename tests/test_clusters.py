@@ -106,7 +106,7 @@ class Task:
     def __call__(self, fold, progress, *given):
         if self.error:
             raise self.error
-        return {"called": (fold, progress.position, progress.total, progress.at_a_time, *given)}
+        return {"called": (fold, progress.part.place, progress.total, progress.part.span, *given)}
 
 
 class ReadingTask(Task):
@@ -159,7 +159,7 @@ def results(messages):
 def test_the_stage_gets_each_folds_result(ray, compute):
     got = dict(engine.run(Task(), FOLDS, compute()))
     assert {fold: arrays["called"] for fold, arrays in got.items()} == {
-        fold: (fold, position, 3, 3) for position, fold in enumerate(FOLDS)
+        fold: (fold, position, 3, 1) for position, fold in enumerate(FOLDS)
     }
 
 
