@@ -75,7 +75,6 @@ ENTRIES = {
 # Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
 ORDER = ["e", "a", "e", "b", "c1", "f", "e", "c2", "d", "f", "e"]
 QUICK_EPOCHS = 2
-WATCHED = 4000  # held-out images of a fold that are predicted after each epoch but the last
 ONE_EPOCH = "One epoch of the train stage without DVC, start-up included.\n"
 LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "skorch", "lightning-fabric"]
 
@@ -112,6 +111,8 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
     """Measure the parts of the train stage, and its growth with k and with the number of images."""
     less = ["--quick"] if quick else []
     train, folder = workspace.train, workspace.folder
+    from foldwise.training import WATCHED  # loads PyTorch, which must not be there while the others are timed
+
     evaluate = _stage(workspace, "evaluate")
     say("evaluate stage", evaluate)
     rates = {}
