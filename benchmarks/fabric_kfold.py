@@ -13,7 +13,7 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, InterpolationMode, PILToTensor, RandomAffine, RandomCrop
 
 from foldwise import models, params
-from foldwise.optimization import learning_rate, make_optimizers
+from foldwise.optimization import Muon, learning_rate, make_optimizer
 
 with needed():
     from lightning_fabric import Fabric, seed_everything
@@ -24,6 +24,17 @@ AUGMENTATIONS = {
     "shift": [RandomCrop(28, padding=2)],
     "affine": [RandomAffine(10, (2 / 28, 2 / 28), (0.9, 1.1), interpolation=InterpolationMode.BILINEAR)],
 }
+
+
+class Optimizer(torch.optim.Optimizer):
+    """Foldwise's optimiser in the form that Fabric and PyTorch's schedulers ask for."""
+
+    def __init__(self, wrapped: torch.optim.Optimizer | Muon) -> None:
+        super().__init__(wrapped.param_groups, {})
+        self.wrapped = wrapped
+
+    def step(self, closure: None = None) -> None:
+        self.wrapped.step()
 
 
 def main() -> None:
@@ -41,10 +52,10 @@ def main() -> None:
 
     form = models.ImageForm(1, 28, 28, 10)
     networks = [models.build(configured.model.name, form, (0.1307,), (0.3081,)) for _ in splits]
-    optimizers = [make_optimizers(network, train) for network in networks]
-    schedulers = [[LambdaLR(optimizer, share_of_peak) for optimizer in of_fold] for of_fold in optimizers]
+    optimizers = [Optimizer(make_optimizer(network, train)) for network in networks]
+    schedulers = [LambdaLR(optimizer, share_of_peak) for optimizer in optimizers]
     for i in range(len(splits)):
-        networks[i], *optimizers[i] = fabric.setup(networks[i], *optimizers[i])
+        networks[i], optimizers[i] = fabric.setup(networks[i], optimizers[i])
 
     for epoch in range(1, epochs + 1):
         accuracies = []
@@ -59,9 +70,8 @@ def main() -> None:
                 model.zero_grad()
                 loss = functional.cross_entropy(model(data), target, label_smoothing=train.label_smoothing)
                 fabric.backward(loss)
-                for optimizer, scheduler in zip(optimizers[fold], schedulers[fold], strict=True):
-                    optimizer.step()
-                    scheduler.step()
+                optimizers[fold].step()
+                schedulers[fold].step()
 
             model.eval()
             correct = 0

@@ -75,8 +75,7 @@ class Steps:
                     loss = functional.cross_entropy(logits, targets, label_smoothing=train.label_smoothing)
                 state.model.zero_grad()
                 loss.backward()
-                for optimizer in state.optimizers:
-                    optimizer.step()
+                state.optimizer.step()
 
         def loop(state: Training, recipe: params.Train) -> None:
             fit(state, samples, recipe, streams(0, fold), lambda _: None)

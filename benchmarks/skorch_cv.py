@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from foldwise import models, params
 from foldwise.augmentation import augment
-from foldwise.optimization import learning_rate, make_optimizers
+from foldwise.optimization import learning_rate, make_optimizer
 
 with needed():
     from skorch import NeuralNetClassifier
@@ -39,14 +39,13 @@ class Classifier(NeuralNetClassifier):
         self.recipe = recipe
 
     def initialize_optimizer(self, *_: Any) -> "Classifier":
-        self.optimizers_ = make_optimizers(self.module_, self.recipe)
+        self.optimizer_ = make_optimizer(self.module_, self.recipe)
         return self
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         self.module_.zero_grad()
         step = self.train_step_single(batch, **fit_params)
-        for optimizer in self.optimizers_:
-            optimizer.step()
+        self.optimizer_.step()
         return step
 
 
@@ -61,9 +60,8 @@ class Schedule(Callback):
     def on_batch_begin(self, net: Classifier, training: bool, **_: Any) -> None:
         if training:
             rate = learning_rate(self.step, self.steps, self.recipe.schedule, self.recipe.lr)
-            for optimizer in net.optimizers_:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+            for group in net.optimizer_.param_groups:
+                group["lr"] = rate
             self.step += 1
 
 

@@ -45,6 +45,7 @@ RECIPE = {
     "train.augment": "none",
     "train.precision": "float32",
     "train.hardest": 1.0,
+    "train.freeze_after": 0,
     "train.patience": 0,
     "train.inner_fraction": 0.25,
     "evaluate.augment": "none",

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from foldwise import crossvalidation, engine, images, models
-from foldwise.crossvalidation import PredictFold, TrainFold, model_path
+from foldwise.crossvalidation import FROZEN_COST, PredictFold, TrainFold, model_path
 from foldwise.engine import Progress
 from foldwise.errors import FoldwiseError
 from foldwise.files import write_arrays
@@ -157,6 +157,13 @@ def test_a_recipe_of_few_steps_is_told_once(train, capsys):
     assert [line for line in capsys.readouterr().err.splitlines() if "steps" in line] == [
         f"  repeat 0 fold 1 (1 of 4)  {told}"
     ]
+
+
+def test_later_epochs_cost_less_where_they_take_fewer_images_or_train_fewer_layers(digits, deal, parameters, scratch):
+    recipe = parameters({"train.epochs": 4, "train.hardest": 0.5, "train.freeze_after": 2})
+    task = TrainFold(digits, deal(digits.train_labels, recipe.cv), recipe, {}, scratch)
+    assert task.sizes == [1, 0.5, 0.5, 0.5]
+    assert task.costs == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]
 
 
 def test_a_short_fold_keeps_none(train, scratch):

@@ -107,6 +107,7 @@ REFUSED_VALUES = [
     ("train.batch_size", "-8", "train.batch_size is -8: input should be greater than or equal to 1"),
     ("train.optimizer", "Adam", "train.optimizer is 'Adam': input should be 'sgd', 'adam', 'adamw' or 'muon'"),
     ("train.hardest", "0", "train.hardest is 0: input should be greater than 0"),
+    ("train.freeze_after", "-1", "train.freeze_after is -1: input should be greater than or equal to 0"),
     ("train.lr", "0", "train.lr is 0: input should be greater than 0"),
     ("train.lr", "-0.1", "train.lr is -0.1: input should be greater than 0"),
     ("train.lr", ".nan", "train.lr is nan: input should be a finite number"),

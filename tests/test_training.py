@@ -1,5 +1,6 @@
 import math
-from itertools import chain
+from copy import deepcopy
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional
 from foldwise import training
 from foldwise.errors import FoldwiseError
 from foldwise.folds import Fold
+from foldwise.params import Train
 from foldwise.prediction import log_probabilities
 from foldwise.randomness import streams
 from foldwise.training import Samples, Training, fit
@@ -187,8 +189,41 @@ def test_an_epochs_training_scores_are_of_all_images_when_they_were_last_seen(gr
 def test_the_schedule_is_over_the_steps_that_are_really_taken(greys, parameters):
     recipe = {"train.hardest": 0.4, "train.epochs": 3, "train.schedule": "one_cycle"}
     state = trained(greys, parameters(recipe).train, Watched())
-    rate = state.optimizers[0].param_groups[0]["lr"]
+    rate = state.optimizer.param_groups[0]["lr"]
     assert (len(state.losses), rate) == (4 + 2 + 2, pytest.approx(0.05 / 25e4))
+
+
+def learnt(samples, recipe, layers):
+    """Train, and name the layers of some network whose weights or running statistics each epoch has changed."""
+    model = nn.Sequential(Scale(), *deepcopy(layers))
+    kept = [{name: value.clone() for name, value in model.state_dict().items()}]
+    state = Training.start(model, recipe)
+
+    def keep(state):
+        kept.append({name: value.clone() for name, value in state.model.state_dict().items()})
+
+    fit(state, samples, recipe, streams(recipe.seed, FOLD), keep)
+    return [
+        {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+        for before, after in pairwise(kept)
+    ]
+
+
+@pytest.mark.parametrize("optimizer", Train.model_fields["optimizer"].annotation.__args__)
+def test_the_first_layer_and_its_normalisation_can_be_frozen_after_an_epoch(optimizer, samples, parameters):
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)]
+    recipe = {"train.optimizer": optimizer, "train.epochs": 3, "train.weight_decay": 0.1}
+    assert learnt(samples, parameters(recipe | {"train.freeze_after": 2}).train, layers) == [
+        {"1", "2", "5"},
+        {"1", "2", "5"},
+        {"5"},
+    ]
+    assert learnt(samples, parameters(recipe).train, layers) == [{"1", "2", "5"}] * 3
+
+
+def test_the_last_layer_is_never_frozen(samples, parameters):
+    recipe = parameters({"train.freeze_after": 1}).train
+    assert learnt(samples, recipe, [nn.Flatten(), nn.Linear(64, 10)]) == [{"2"}] * 2
 
 
 def test_batches_are_of_nearly_equal_size(greys, parameters):

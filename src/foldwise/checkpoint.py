@@ -13,11 +13,10 @@ def snapshot(training: Training) -> Arrays:
     tensors: dict[str, Tensor] = {f"model.{name}": tensor for name, tensor in training.model.state_dict().items()}
     tensors["seen"] = training.seen
     tensors |= {f"best.{name}": tensor for name, tensor in training.best.items()}
-    for place, optimizer in enumerate(training.optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer.{place}.{index}.{name}": value for name, value in values.items() if value is not None
-            }
+    for index, weight in enumerate(_weights(training)):
+        for name, value in training.optimizer.state[weight].items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{name}"] = value
     return {name: tensor.cpu().contiguous().numpy() for name, tensor in tensors.items()} | {
         "epochs": np.array(training.epochs),
         "losses": np.array(training.losses),
@@ -32,19 +31,19 @@ def restore(training: Training, arrays: Arrays) -> None:
     training.model.load_state_dict({name: torch.from_numpy(arrays[f"model.{name}"]) for name in weights})
     if "best." + next(iter(weights)) in arrays:
         training.best = {name: torch.from_numpy(arrays[f"best.{name}"]).to(weights[name].device) for name in weights}
-    for place, optimizer in enumerate(training.optimizers):
-        parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-        values: dict[int, dict[str, Tensor]] = {}
-        for key in arrays:
-            if key.startswith(f"optimizer.{place}."):
-                index, name = key.split(".")[2:]
-                value, weight = torch.from_numpy(arrays[key]), parameters[int(index)]
-                # Laid out in memory as the weight is, which the fused optimisers rely on.
-                same = value.shape == weight.shape
-                values.setdefault(int(index), {})[name] = torch.empty_like(weight).copy_(value) if same else value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": values, "param_groups": groups})
+    optimized = _weights(training)
+    for key in arrays:
+        if key.startswith("optimizer."):
+            index, name = key.split(".")[1:]
+            weight, value = optimized[int(index)], torch.from_numpy(arrays[key])
+            # Laid out in memory as the weight is, which the fused optimisers rely on.
+            same = value.shape == weight.shape
+            training.optimizer.state[weight][name] = torch.empty_like(weight).copy_(value) if same else value
     training.seen = torch.from_numpy(arrays["seen"]).to(next(iter(weights.values())).device)
     training.epochs = arrays["epochs"].tolist()
     training.losses = arrays["losses"].tolist()
     training.best_epoch, training.best_loss = int(arrays["best_epoch"]), float(arrays["best_loss"])
+
+
+def _weights(training: Training) -> list[Tensor]:
+    return [weight for group in training.optimizer.param_groups for weight in group["params"]]

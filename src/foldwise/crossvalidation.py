@@ -19,6 +19,7 @@ from foldwise.folds import Fold, Folds
 from foldwise.images import Images, pixel_statistics
 from foldwise.params import Compute, Params
 from foldwise.scratch import Scratch
+from foldwise.workload import done_after
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+# What an image costs while the first layer of `compact` is frozen, of what it costs before.
+FROZEN_COST = 0.65
 
 # In fewer steps hardly a network learns anything.
 FEW_STEPS = 50
@@ -57,9 +61,15 @@ class TrainFold:
     scratch: Scratch
 
     @property
-    def costs(self) -> list[float]:
-        """Cost of each epoch, in units of one over all images."""
+    def sizes(self) -> list[float]:
+        """Share of the images that each epoch takes."""
         return [1.0] + [self.params.train.hardest] * (self.params.train.epochs - 1)
+
+    @property
+    def costs(self) -> list[float]:
+        """Cost of each epoch, about, in units of one over all images."""
+        freeze_after = self.params.train.freeze_after or math.inf
+        return [size * (FROZEN_COST if epoch >= freeze_after else 1.0) for epoch, size in enumerate(self.sizes)]
 
     def __call__(self, fold: Fold, progress: Progress) -> Arrays | None:
         """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,).
@@ -83,7 +93,7 @@ class TrainFold:
             models.freeze_all_but_last(model)
         if device.type == "cpu" and torch.cuda.is_available() and progress.part.place == 0:
             progress.note("a GPU is there and not used: `-S compute.device=cuda` would use it")
-        steps = sum(math.ceil(cost * len(indices) / train.batch_size) for cost in self.costs)
+        steps = sum(math.ceil(size * len(indices) / train.batch_size) for size in self.sizes)
         if steps < FEW_STEPS and progress.part.place == 0:
             progress.note(
                 f"{len(indices)} images make only {steps} steps in all: lower train.batch_size or raise train.epochs"
@@ -93,7 +103,7 @@ class TrainFold:
         if kept:
             checkpoint.restore(state, kept)
             progress.note(f"goes on after epoch {len(state.epochs)}")
-        shares = np.cumsum([0.0, *self.costs]) / sum(self.costs)
+        shares = done_after(self.costs)
         progress.begun = float(shares[len(state.epochs)])
         written = time.monotonic()
 

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from foldwise.params import Train
 
@@ -37,35 +39,74 @@ def learning_rate(step: int, steps: int, schedule: str, peak: float) -> float:
     return peak + (end - peak) * (step - turn) / (steps - 1 - turn)
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose steps are made orthogonal, for weights of two or more dimensions.
+class Muon:
+    """Momentum whose steps are made orthogonal, for weights of two or more dimensions; AdamW for all others.
 
     Each step of a matrix (m, n) is brought to the root mean square of an Adam step, by 0.2 sqrt(max(m, n)), so that
     both go by one learning rate. The same as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, but for
-    convolutions too and in float32: bfloat16 is slow where a processor does not have it.
+    convolutions too and in float32: bfloat16 is slow where a processor does not have it. It has the `param_groups`,
+    `state` and `step` of a `torch.optim.Optimizer` but is none: to make one loads PyTorch's compiler, which takes each
+    worker as long again as PyTorch itself.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with its coefficients of
     the Newton-Schulz iteration; the scale from Liu et al., "Muon is scalable for LLM training" (2025), section 2.2.
+
+    Parameters
+    ----------
+    matrices, others : sequence of Tensor
+        Weights that go by Muon and by AdamW.
+    lr, momentum : float
+    weight_decay : float
+        Decoupled; of the matrices alone.
     """
 
-    def __init__(self, weights: Sequence[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
-        super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(
+        self, matrices: Sequence[Tensor], others: Sequence[Tensor], lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        muon = {"params": list(matrices), "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        self.param_groups: list[dict[str, Any]] = [muon, {"params": list(others), "lr": lr}]
+        self.state: dict[Tensor, dict[str, Tensor]] = {
+            weight: {"momentum_buffer": torch.zeros_like(weight.flatten(1))} for weight in matrices
+        }
+        for weight in others:
+            averages = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+            self.state[weight] = averages | {"step": torch.zeros((), device=weight.device)}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Take one step."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                gradient = weight.grad.flatten(1)
-                state = self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(gradient)
-                average = state["momentum_buffer"]
-                average.lerp_(gradient, 1 - group["momentum"])
-                direction = _orthogonalized(gradient.lerp(average, group["momentum"]))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                scale = 0.2 * math.sqrt(max(direction.shape))
-                weight.add_(direction.view(weight.shape), alpha=-group["lr"] * scale)
+        group, others = self.param_groups
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            gradient = weight.grad.flatten(1)
+            average = self.state[weight]["momentum_buffer"]
+            average.lerp_(gradient, 1 - group["momentum"])
+            direction = _orthogonalized(gradient.lerp(average, group["momentum"]))
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            scale = 0.2 * math.sqrt(max(direction.shape))
+            weight.add_(direction.view(weight.shape), alpha=-group["lr"] * scale)
+        weights = [weight for weight in others["params"] if weight.grad is not None]
+        means, squares, steps = (
+            [self.state[weight][name] for weight in weights] for name in ("exp_avg", "exp_avg_sq", "step")
+        )
+        gradients = [weight.grad for weight in weights]
+        adamw(
+            weights,
+            gradients,
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=others["lr"],
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 def _orthogonalized(matrix: Tensor) -> Tensor:
@@ -78,8 +119,8 @@ def _orthogonalized(matrix: Tensor) -> Tensor:
     return found.T.contiguous() if matrix.shape[0] > matrix.shape[1] else found
 
 
-def make_optimizers(model: nn.Module, train: Train) -> list[torch.optim.Optimizer]:
-    """Make the optimisers of all trainable weights.
+def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer | Muon:
+    """Make the optimiser of all trainable weights.
 
     Weight decay is decoupled in adamw, L2 in sgd and adam. `muon` takes the matrices of the inner layers, with its
     weight decay decoupled; the last layer's weights, biases and normalisation layers go by AdamW beside it, without.
@@ -87,13 +128,12 @@ def make_optimizers(model: nn.Module, train: Train) -> list[torch.optim.Optimize
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     lr, momentum, weight_decay = train.lr, train.momentum, train.weight_decay
     if train.optimizer == "sgd":
-        return [torch.optim.SGD(weights, lr, momentum, weight_decay=weight_decay, fused=True)]
+        return torch.optim.SGD(weights, lr, momentum, weight_decay=weight_decay, fused=True)
     if train.optimizer == "adam":
-        return [torch.optim.Adam(weights, lr, weight_decay=weight_decay, fused=True)]
+        return torch.optim.Adam(weights, lr, weight_decay=weight_decay, fused=True)
     if train.optimizer == "adamw":
-        return [torch.optim.AdamW(weights, lr, weight_decay=weight_decay, fused=True)]
+        return torch.optim.AdamW(weights, lr, weight_decay=weight_decay, fused=True)
     inner = [weight for weight in weights if weight.ndim > 1][:-1]
     # Compared by identity: == on tensors is another thing.
     rest = [weight for weight in weights if not any(weight is other for other in inner)]
-    muon = [Muon(inner, lr, momentum, weight_decay)] if inner else []
-    return [*muon, torch.optim.AdamW(rest, lr, weight_decay=0, fused=True)]
+    return Muon(inner, rest, lr, momentum, weight_decay)

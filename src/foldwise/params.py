@@ -86,6 +86,7 @@ class Train(_Section):
     augment: Literal["none", "shift", "affine"]
     precision: Literal["float32", "bfloat16"]
     hardest: Annotated[Number, Field(gt=0, le=1)]
+    freeze_after: Annotated[int, Field(strict=True, ge=0)]
     patience: Annotated[int, Field(strict=True, ge=0)]
     inner_fraction: Fraction
 

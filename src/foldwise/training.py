@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from foldwise.augmentation import augment
 from foldwise.errors import FoldwiseError
-from foldwise.optimization import learning_rate, make_optimizers
+from foldwise.optimization import Muon, learning_rate, make_optimizer
 from foldwise.params import Train
 from foldwise.prediction import log_probabilities
 from foldwise.randomness import Streams, generator, seed_torch
@@ -48,7 +48,7 @@ class Training:
     ----------
     model : nn.Module
         Maps raw pixels to logits; on the device of the images.
-    optimizers : list of torch.optim.Optimizer
+    optimizer : torch.optim.Optimizer or Muon
     epochs : list of list of float
         For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
     losses : list of float
@@ -63,7 +63,7 @@ class Training:
     """
 
     model: nn.Module
-    optimizers: list[torch.optim.Optimizer]
+    optimizer: torch.optim.Optimizer | Muon
     epochs: list[list[float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     seen: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -73,9 +73,9 @@ class Training:
 
     @classmethod
     def start(cls, model: nn.Module, train: Train) -> "Training":
-        """Make the optimisers for a model with fresh weights."""
+        """Make the optimiser for a model with fresh weights."""
         model = model.to(memory_format=torch.channels_last)
-        return cls(model, make_optimizers(model, train))
+        return cls(model, make_optimizer(model, train))
 
 
 def fit(
@@ -133,7 +133,7 @@ def _train_epoch(
     training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
 ) -> None:
     """Take every image once; after the first epoch, the hardest share of them."""
-    model, optimizers, device = training.model, training.optimizers, samples.images.device
+    model, optimizer, device = training.model, training.optimizer, samples.images.device
     seed_torch(streams.dropout, epoch)
     augmentation = generator(streams.augmentation, epoch)
     hardest = math.ceil(train.hardest * len(indices))
@@ -146,6 +146,9 @@ def _train_epoch(
         indices = indices[np.sort(ranked[:hardest])]
     order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
     losses = torch.empty(steps, device=device)
+    if train.freeze_after and epoch >= train.freeze_after:
+        for weight in _first_layer(model):
+            weight.requires_grad_(False)
     _train_mode(model)
     if len(order) < 2 * steps and any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
         raise FoldwiseError(
@@ -155,9 +158,8 @@ def _train_epoch(
     # Batches of nearly equal size: no image is left out, and none makes a batch alone.
     for step, batch in enumerate(order.tensor_split(steps)):
         rate = learning_rate(before + step, total, train.schedule, train.lr)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         images = augment(samples.images[batch], train.augment, augmentation)
         labels = samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
@@ -166,8 +168,7 @@ def _train_epoch(
             loss = each.mean()
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        for optimizer in optimizers:
-            optimizer.step()
+        optimizer.step()
         losses[step] = loss.detach()
         training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
         if device.type == "cpu":  # on another device a look at each step would make it wait
@@ -208,6 +209,17 @@ def _set_aside(
             "for early stopping: raise it, or set train.patience to 0"
         ) from error
     return np.sort(training), np.sort(inner)
+
+
+def _first_layer(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of the first layer and of the normalisation after it; none where it is the last layer too.
+
+    It learns first and costs most, being the largest in pixels: Brock et al., "FreezeOut: Accelerate training by
+    progressively freezing layers" (2017).
+    """
+    weights = list(model.parameters())
+    layers = [place for place, weight in enumerate(weights) if weight.ndim > 1]
+    return weights[: layers[1]] if len(layers) > 1 else []
 
 
 def _train_mode(model: nn.Module) -> None:

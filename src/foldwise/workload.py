@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Part(NamedTuple):
@@ -29,6 +30,11 @@ class Part(NamedTuple):
     span: float
 
 
+def done_after(costs: Sequence[float]) -> NDArray[np.float64]:
+    """Share of a fold (0 to 1) that is done after no epoch, one, two, and so on; from each epoch's cost in any unit."""
+    return np.cumsum([0.0, *costs]) / sum(costs)
+
+
 def deal(n_folds: int, n_workers: int, costs: Sequence[float] = (1.0,)) -> list[Part]:
     """Plan all folds on some workers.
 
@@ -48,7 +54,7 @@ def deal(n_folds: int, n_workers: int, costs: Sequence[float] = (1.0,)) -> list[
     list of Part
         In the order in which they start.
     """
-    shares = np.cumsum([0.0, *costs]) / sum(costs)
+    shares = done_after(costs)
     span = max(Fraction(1), Fraction(n_folds, n_workers))
     planned = []
     for fold in range(n_folds):

@@ -1,9 +1,10 @@
-"""A ten-fold run, interrupted in every way: the next one ends well, to the same bytes, and trains no fold twice."""
+"""A ten-fold run, disturbed in every way: the next one ends well, to the same bytes, and trains no fold twice."""
 
 import random
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 from clones import CACHED, Clone, ran, trained
+from psutil import Process
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 RECIPE = {"data.subset": None, "cv.k": 10, "train.epochs": 3}
 FOLDS = {f"0.{fold}" for fold in range(10)}
-# How often each stage is killed: most often where most time goes and most can be lost.
-KILLS = {"download": 2, "normalize": 2, "split": 2, "weights": 2, "train": 12, "evaluate": 6, "aggregate": 4}
+# How often each stage is disturbed: most often where most time goes and most can be lost.
+MOMENTS = {"download": 2, "normalize": 2, "split": 2, "weights": 2, "train": 12, "evaluate": 6, "aggregate": 4}
+# The same for the death of one worker, where there are any.
+WORKERS = {"train": 20, "evaluate": 10}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Undisturbed:
         clone = self.copies[stage].copy(folder)
         cache, own = (root / ".dvc" / "cache" for root in (self.clone.root, folder))
         shutil.copytree(cache / "files", own / "files", dirs_exist_ok=True)
-        later = list(KILLS)[list(KILLS).index(stage) + 1 :]
+        later = list(MOMENTS)[list(MOMENTS).index(stage) + 1 :]
         for entry in filter(Path.is_file, (cache / "runs").rglob("*")):
             if any(f" stages/{name}.py " in yaml.safe_load(entry.read_text())["cmd"] for name in later):
                 (own / entry.relative_to(cache)).parent.mkdir(parents=True, exist_ok=True)
@@ -44,12 +48,13 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one kill left, and what the next run made of it."""
+    """What a disturbance left, and what the next run made of it."""
 
     inside: bool
+    status: int
     finished: set[str]
     left_running: list[str]
-    before: str
+    told: str
     after: str
     clone: Clone
 
@@ -61,7 +66,7 @@ def undisturbed(pristine, tmp_path_factory):
     clone = pristine.copy(folder / "foldwise")
     clone.turn(RECIPE)
     copies, seconds = {}, {}
-    for stage in KILLS:
+    for stage in MOMENTS:
         clone.commit()
         copies[stage] = clone.copy(folder / stage)
         with clone.running("dvc", "repro", stage) as run:
@@ -95,8 +100,8 @@ def remaining(clone: Clone, patience: float = 5) -> list[str]:
     return [str(process) for process in left]
 
 
-def kill(undisturbed: Undisturbed, stage: str, share: float, n_jobs: int, folder: Path) -> Outcome:
-    """Kill a run when some share of a stage is over, then run again."""
+def disturb(undisturbed: Undisturbed, how: int, stage: str, share: float, n_jobs: int, folder: Path) -> Outcome:
+    """Send a run a signal when some share of a stage is over, then run again."""
     inside = False
     while not inside:
         clone = undisturbed.before(stage, folder / f"{stage}-{share:.6f}")
@@ -106,56 +111,62 @@ def kill(undisturbed: Undisturbed, stage: str, share: float, n_jobs: int, folder
             time.sleep(share * undisturbed.seconds[stage])
             inside = run.process.poll() is None
             if inside:
-                run.signal(signal.SIGKILL)
-            run.process.wait()
+                run.signal(how)
+            status = run.process.wait()
             left = remaining(clone)
         share /= 2  # it was faster than the undisturbed run
-    return Outcome(inside, clone.finished(), left, run.told, go_on(clone), clone)
+    return Outcome(inside, status, clone.finished(), left, run.told, go_on(clone), clone)
 
 
-@pytest.fixture(scope="module")
-def kills(undisturbed, tmp_path_factory):
-    """Kill thirty runs, two at a time."""
-    choice = random.Random(5)
-    folder = tmp_path_factory.mktemp("kills")
-    moments = [
-        (name, choice.uniform(0.01, 0.95), 1 + (n % 3 == 0)) for name, count in KILLS.items() for n in range(count)
-    ]
+def thirty(seed: int) -> Iterator[tuple[str, float, int]]:
+    """Draw a stage, a share of its time and a number of workers, thirty times."""
+    choice = random.Random(seed)
+    for stage, count in MOMENTS.items():
+        for n in range(count):
+            yield stage, choice.uniform(0.01, 0.95), 1 + (n % 3 == 0)
+
+
+@pytest.fixture(scope="module", params=[signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
+def disturbances(request, undisturbed, tmp_path_factory):
+    """Kill thirty runs, or press Ctrl-C in as many, two at a time."""
+    folder = tmp_path_factory.mktemp("disturbances")
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda moment: kill(undisturbed, *moment, folder), moments))
+        moments = thirty(seed=5)
+        return list(pool.map(lambda moment: disturb(undisturbed, request.param, *moment, folder), moments))
 
 
-def test_thirty_kills_fall_inside_the_run(kills):
-    assert [outcome.inside for outcome in kills] == [True] * 30
+def test_thirty_moments_fall_inside_the_run_and_none_of_it_ends_well(disturbances):
+    assert [outcome.inside for outcome in disturbances] == [True] * 30
+    assert [outcome.told for outcome in disturbances if outcome.status == 0] == []
 
 
-def test_a_killed_run_leaves_no_process(kills):
-    assert [outcome.left_running for outcome in kills if outcome.left_running] == []
+def test_a_disturbed_run_leaves_no_process(disturbances):
+    assert [outcome.left_running for outcome in disturbances if outcome.left_running] == []
 
 
-def test_after_a_kill_no_finished_fold_is_trained_twice(kills):
-    assert [outcome.finished & set(trained(outcome.after)) for outcome in kills if outcome.finished] != []
-    assert [outcome.finished & set(trained(outcome.after)) for outcome in kills] == [set()] * 30
+def test_after_a_disturbance_no_finished_fold_is_trained_twice(disturbances):
+    assert [outcome.finished & set(trained(outcome.after)) for outcome in disturbances if outcome.finished] != []
+    assert [outcome.finished & set(trained(outcome.after)) for outcome in disturbances] == [set()] * 30
 
 
-def test_a_kill_loses_no_more_folds_than_were_under_way(kills):
-    lost = [set(trained(outcome.before)) & set(trained(outcome.after)) for outcome in kills]
+def test_a_disturbance_loses_no_more_folds_than_were_under_way(disturbances):
+    lost = [set(trained(outcome.told)) & set(trained(outcome.after)) for outcome in disturbances]
     assert max(map(len, lost)) <= 2
 
 
-def test_after_a_kill_the_run_trains_each_fold_that_is_missing_once(kills):
-    for outcome in kills:
+def test_after_a_disturbance_the_run_trains_each_fold_that_is_missing_once(disturbances):
+    for outcome in disturbances:
         missing = FOLDS - outcome.finished if "train" in ran(outcome.after) else set()
         assert sorted(trained(outcome.after)) == sorted(missing)
 
 
-def test_after_a_kill_the_bytes_are_those_of_an_undisturbed_run(kills, undisturbed):
-    for outcome in kills:
+def test_after_a_disturbance_the_bytes_are_those_of_an_undisturbed_run(disturbances, undisturbed):
+    for outcome in disturbances:
         assert outcome.clone.content() == undisturbed.content
 
 
-def test_after_a_kill_nothing_half_written_remains(kills):
-    assert [path for outcome in kills for path in outcome.clone.root.rglob("*.part")] == []
+def test_after_a_disturbance_nothing_half_written_remains(disturbances):
+    assert [path for outcome in disturbances for path in outcome.clone.root.rglob("*.part")] == []
 
 
 def test_a_kill_between_the_end_of_training_and_its_record_trains_nothing_again(undisturbed, tmp_path):
@@ -269,40 +280,68 @@ def test_ctrl_c_while_libraries_load_leaves_no_process_and_nothing_half_written(
         assert [name for name in ("models", "curves") if (clone.root / name).exists()] == []
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What the death of one worker did to a run, which goes on by itself."""
+
+    status: int
+    finished: set[str]
+    told: str
+    clone: Clone
+
+
+def lose_worker(undisturbed: Undisturbed, stage: str, share: float, folder: Path) -> Loss:
+    """Kill one of two workers when some share of a stage is over, or as soon as there is one."""
+    workers: list[Process] = []
+    while not workers:
+        clone = undisturbed.before(stage, folder / f"{stage}-{share:.6f}")
+        with clone.running("dvc", "repro") as run:
+            run.wait_for(f"Running stage '{stage}'")
+            time.sleep(share * undisturbed.seconds[stage])
+            while not workers and run.process.poll() is None:
+                workers = run.workers()
+            for worker in workers[:1]:
+                worker.kill()
+            finished = clone.finished()
+            status = run.process.wait()
+        share /= 2  # it was faster than the undisturbed run
+    return Loss(status, finished, run.told, clone)
+
+
+@pytest.fixture(scope="module")
+def losses(undisturbed, tmp_path_factory):
+    """Kill a worker in each of thirty runs, two at a time."""
+    folder, choice = tmp_path_factory.mktemp("losses"), random.Random(6)
+    moments = [(stage, choice.uniform(0.01, 0.95)) for stage, count in WORKERS.items() for _ in range(count)]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda moment: lose_worker(undisturbed, *moment, folder), moments))
+
+
+def test_a_worker_that_dies_is_told_of_and_its_fold_runs_again(losses):
+    assert [loss.told for loss in losses if loss.status != 0] == []
+    told = [loss.told.count("a worker died at repeat 0 fold ") for loss in losses]
+    assert set(told) <= {0, 1}
+    assert sum(told) > 20  # the others died when their work was done
+
+
+def test_a_worker_that_dies_takes_no_finished_fold_along(losses):
+    assert any(loss.finished for loss in losses)
+    for loss in losses:
+        _, _, again = loss.told.partition("a worker died")
+        assert loss.finished & set(trained(again)) == set()
+
+
+def test_after_a_worker_has_died_the_bytes_are_those_of_an_undisturbed_run(losses, undisturbed):
+    for loss in losses:
+        assert loss.clone.content() == undisturbed.content
+
+
 def kill_worker(run) -> None:
     """Kill one worker while it trains."""
     before = run.told.count("epoch 1/3")
     while run.told.count("epoch 1/3") == before:
         time.sleep(0.002)
     run.workers()[0].kill()
-
-
-@pytest.fixture(scope="module")
-def lost_worker(undisturbed, tmp_path_factory):
-    """Kill one worker of a run, which goes on by itself."""
-    clone = undisturbed.before("train", tmp_path_factory.mktemp("worker") / "foldwise")
-    with clone.running("dvc", "repro") as run:
-        run.wait_for("fold 3 (4 of 10)")
-        kill_worker(run)
-        finished = clone.finished()
-        status = run.process.wait()
-    return status, finished, run.told, clone
-
-
-def test_a_worker_that_dies_is_told_of_and_its_fold_runs_again(lost_worker):
-    status, _, told, _ = lost_worker
-    assert (status, told.count("a worker died at repeat 0 fold ")) == (0, 1)
-
-
-def test_a_worker_that_dies_takes_no_finished_fold_along(lost_worker):
-    _, finished, told, _ = lost_worker
-    again = trained(told[told.index("a worker died") :])
-    assert finished & set(again) == set()
-    assert len(finished) >= 1
-
-
-def test_after_a_worker_has_died_the_bytes_are_those_of_an_undisturbed_run(lost_worker, undisturbed):
-    assert lost_worker[-1].content() == undisturbed.content
 
 
 def test_when_workers_die_twice_the_run_ends_in_one_line_and_the_next_goes_on(undisturbed, tmp_path):
