@@ -47,10 +47,10 @@ class Steps:
     steps: int
 
     def __call__(self, fold: Fold, progress: Progress) -> Arrays:
-        """Give one row per round: bare step, training loop, the same without augmentation, prediction."""
+        """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        train = self.params.train.model_copy(update={"epochs": 1, "patience": 0})
+        train = self.params.train.model_copy(update={"epochs": 2, "patience": 0, "hardest": 1.0, "freeze_after": 1})
         plain = train.model_copy(update={"augment": "none"})
         random = np.random.default_rng(0)
         n = self.steps * train.batch_size
@@ -78,7 +78,7 @@ class Steps:
                 state.optimizer.step()
 
         def loop(state: Training, recipe: params.Train) -> None:
-            fit(state, samples, recipe, streams(0, fold), lambda _: None)
+            fit(state, samples, recipe, streams(0, fold), lambda _: None, until=len(state.epochs) + 1)
 
         rows = []
         for _ in range(self.rounds + 1):
@@ -87,6 +87,7 @@ class Steps:
                 [
                     _rate(steps * len(batch), lambda one=one: bare(one)),
                     _rate(len(chosen), lambda two=two: loop(two, train)),
+                    _rate(len(chosen), lambda two=two: loop(two, train)),  # the second epoch
                     _rate(len(chosen), lambda three=three: loop(three, plain)),
                     _rate(len(chosen), lambda one=one: log_probabilities(one.model, pixels[chosen])),
                 ]
@@ -99,10 +100,11 @@ def steps(chosen: Params, data: Images, rounds: int, steps: int) -> dict[str, fl
     task, compute = Steps(data, chosen, rounds, steps), chosen.compute.model_copy(update={"n_jobs": 1})
     ((_, arrays),) = engine.run(task, [Fold(0, 0)], compute)
     rates = arrays["rates"]
-    bare, loop, plain, prediction = (float(rate) for rate in np.median(rates, axis=0))
+    bare, loop, frozen, plain, prediction = (float(rate) for rate in np.median(rates, axis=0))
     return {
         "bare": bare,
         "loop": loop,
+        "loop_frozen": frozen,
         "loop_unaugmented": plain,
         "prediction": prediction,
         "loop_share": float(np.median(rates[:, 1] / rates[:, 0])),
@@ -116,18 +118,22 @@ def workers(chosen: Params, data: Images, rounds: int) -> dict[str, float]:
     recipe = chosen.model_copy(update={"cv": cv, "train": train})
     few = replace(data, train_images=data.train_images[:400], train_labels=data.train_labels[:400])
 
-    def run(data: Images, n_jobs: int) -> float:
+    def seconds(data: Images, n_jobs: int) -> float:
         with tempfile.TemporaryDirectory() as scratch:
             dealt = _deal(data, recipe, Path(scratch))
             task = TrainFold(data, dealt, recipe, {}, Scratch(Path(scratch)))
             compute = chosen.compute.model_copy(update={"n_jobs": n_jobs})
-            trained = sum(len(dealt.training(fold)) for fold in dealt)
-            return _rate(trained, lambda: list(engine.run(task, list(dealt), compute)))
+            started = time.perf_counter()
+            list(engine.run(task, list(dealt), compute))
+            return time.perf_counter() - started
 
-    # Workers stay for the next call: these runs start them, and import what they need.
-    run(few, 1)
-    run(few, 2)
-    rates = [(run(data, 1), run(data, 2)) for _ in range(rounds)]
+    def rate(n_jobs: int) -> float:
+        # The few images take what starting the workers takes.
+        images = (cv.k - 1) * (len(data.train_images) - len(few.train_images))
+        return images / (seconds(data, n_jobs) - seconds(few, n_jobs))
+
+    seconds(few, 1)  # loads PyTorch
+    rates = [(rate(1), rate(2)) for _ in range(rounds)]
     return {
         "one_worker": statistics.median(one for one, _ in rates),
         "two_workers": statistics.median(two for _, two in rates),

@@ -72,8 +72,8 @@ class Parts:
 
     Attributes
     ----------
-    bare, loop, loop_unaugmented, prediction : float
-        Rates of one thread.
+    bare, loop, loop_frozen, loop_unaugmented, prediction : float
+        Rates of one thread; `loop_frozen` is that of the loop while the first layer is frozen.
     loop_share : float
         Of the bare step's rate, what the loop reaches: the median over rounds in turn.
     one_worker, two_workers, two_to_one : float
@@ -84,13 +84,15 @@ class Parts:
         What DVC adds to it.
     evaluate : float
         The evaluate stage, without DVC.
-    trained, predicted : int
-        Images that the five folds train on, and that they predict for the curves, over all epochs.
+    trained, trained_frozen, predicted : int
+        Images that the five folds train on before and while the first layer is frozen, and that they predict for the
+        curves, over all epochs.
     cores : int
     """
 
     bare: float
     loop: float
+    loop_frozen: float
     loop_unaugmented: float
     prediction: float
     loop_share: float
@@ -101,6 +103,7 @@ class Parts:
     dvc: float
     evaluate: float
     trained: int
+    trained_frozen: int
     predicted: int
     cores: int
 
@@ -151,6 +154,7 @@ def parts(measured: Parts) -> str:
     rows = [
         ["bare step, one thread", f"{measured.bare:.0f} images/s", "100 %"],
         ["training loop, one thread", f"{measured.loop:.0f} images/s", f"{100 * measured.loop_share:.1f} % of it"],
+        ["training loop, first layer frozen", f"{measured.loop_frozen:.0f} images/s", ""],
         ["training loop without augmentation", f"{measured.loop_unaugmented:.0f} images/s", ""],
         ["prediction, one thread", f"{measured.prediction:.0f} images/s", ""],
         ["four folds, one worker", f"{measured.one_worker:.0f} images/s", ""],
@@ -169,6 +173,7 @@ def budget(seconds: float, measured: Parts) -> str:
     made = {
         "forward, backward, optimiser": bare,
         "the loop around it": bare / measured.loop_share - bare,
+        "both, while the first layer is frozen": measured.trained_frozen / workers / measured.loop_frozen,
         "predictions for the curves": measured.predicted / workers / measured.prediction,
         "start-up": measured.start_up,
         "DVC": measured.dvc,

@@ -66,10 +66,10 @@ ENTRIES = {
         "each with another `train.seed`.",
     ),
     "f": (
-        "Foldwise, all images",
+        "Foldwise, all images and layers",
         "foldwise_train.py",
-        "The same with `train.hardest: 1`, because skorch and Fabric take all images in each epoch: what they are held "
-        "against.",
+        "The same with `train.hardest: 1` and `train.freeze_after: 0`, because skorch and Fabric take all images and "
+        "train all layers in each epoch: what they are held against.",
     ),
 }
 # Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
@@ -81,8 +81,9 @@ LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "
 
 def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
     """Run all entries in turn; f only where it differs from e."""
-    hardest = workspace.train["hardest"]
-    if hardest == 1:
+    full = {"train.hardest": 1, "train.freeze_after": 0}
+    own = {knob: workspace.train[knob.partition(".")[2]] for knob in full}
+    if own == full:
         keys = [key for key in keys if key != "f"]
     entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
     if quick:
@@ -94,7 +95,7 @@ def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
         script, *options = ENTRIES[key][1].split()
         if key in "ef":
             # Another seed, so that DVC has something to do.
-            workspace.turn({"train.seed": len(entry.runs), "train.hardest": hardest if key == "e" else 1})
+            workspace.turn({"train.seed": len(entry.runs)} | (own if key == "e" else full))
         elif quick:
             options += ["--folds", "1", "--epochs", str(QUICK_EPOCHS)]
             entry.folds = 1
@@ -103,7 +104,7 @@ def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
         if key in "ef":
             check_trained(entry.runs[-1])
         say(f"{key}. {entry.name}", entry.runs[-1], f"accuracy {100 * entry.runs[-1].accuracy:.2f} %")
-    workspace.turn({"train.hardest": hardest})
+    workspace.turn(own)
     return list(entries.values())
 
 
@@ -121,7 +122,8 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
         rates |= json.loads(run.output.splitlines()[-1])
         say(part, run)
     n = workspace.n_images
-    trained = n * (K - 1) * (1 + (train["epochs"] - 1) * train["hardest"])
+    sizes = [1.0] + [train["hardest"]] * (train["epochs"] - 1)
+    free = sizes[: train["freeze_after"] or None]
     watched = min(WATCHED, n // K)
 
     # Next to nothing to train: what is left is what each run of the stage costs. As many folds as workers.
@@ -141,13 +143,14 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
         start_up=start_up,
         dvc=statistics.median(run.seconds for run in with_dvc) - start_up,
         evaluate=evaluate.seconds,
-        trained=round(trained),
+        trained=round(n * (K - 1) * sum(free)),
+        trained_frozen=round(n * (K - 1) * (sum(sizes) - sum(free))),
         predicted=watched * K * (train["epochs"] - 1) + n,
         cores=cores(),
     )
-    sizes = [2000, 4000] if quick else [15000, 30000, None]
-    by_k = [_grown(workspace, k, sizes[-1], of="k") for k in ([2, 5] if quick else [2, 5, 10, 20])]
-    by_n = [_grown(workspace, K, size, of="n") for size in sizes]
+    images = [2000, 4000] if quick else [15000, 30000, None]
+    by_k = [_grown(workspace, k, images[-1], of="k") for k in ([2, 5] if quick else [2, 5, 10, 20])]
+    by_n = [_grown(workspace, K, size, of="n") for size in images]
     return parts, by_k, by_n
 
 

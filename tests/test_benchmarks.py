@@ -141,9 +141,24 @@ def entries(script):
 
 
 def parts(script, **changes):
-    rates = {"bare": 10000.0, "loop": 9600.0, "loop_unaugmented": 9800.0, "prediction": 40000.0, "loop_share": 0.96}
+    rates = {
+        "bare": 10000.0,
+        "loop": 9600.0,
+        "loop_frozen": 14000.0,
+        "loop_unaugmented": 9800.0,
+        "prediction": 40000.0,
+        "loop_share": 0.96,
+    }
     rates |= {"one_worker": 9000.0, "two_workers": 17000.0, "two_to_one": 1.88}
-    times = {"start_up": 3.0, "dvc": 1.0, "evaluate": 5.0, "trained": 480000, "predicted": 120000, "cores": 2}
+    times = {
+        "start_up": 3.0,
+        "dvc": 1.0,
+        "evaluate": 5.0,
+        "trained": 480000,
+        "trained_frozen": 140000,
+        "predicted": 120000,
+        "cores": 2,
+    }
     return script("report").Parts(**(rates | times | changes))
 
 
@@ -173,7 +188,7 @@ def test_ratios_of_a_quick_run_are_per_fold(script):
 
 def test_the_budget_adds_up_to_foldwises_time(script):
     lines = [line.split("|")[2].strip() for line in script("report").budget(40.0, parts(script)).splitlines()[2:]]
-    assert lines == ["24.0", "1.0", "1.5", "3.0", "1.0", "9.5", "40.0"]
+    assert lines == ["24.0", "1.0", "5.0", "1.5", "3.0", "1.0", "4.5", "40.0"]
 
 
 def test_what_must_hold_is_judged_by_the_figures(script):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from foldwise import engine
@@ -96,6 +97,12 @@ def test_a_fold_that_is_cut_gives_one_result_after_all_its_epochs(tmp_path, comp
     results = list(engine.run(InEpochs(tmp_path), FOLDS[:3], compute(n_jobs=2), scratch, [1] * 4))
     assert sorted((fold, len(arrays["by"])) for fold, arrays in results) == [(fold, 4) for fold in FOLDS[:3]]
     assert len(list(tmp_path.glob("repeat*"))) == 3
+
+
+def test_no_worker_outlives_the_run(task, compute):
+    list(engine.run(task, FOLDS, compute(n_jobs=2)))
+    below = psutil.Process().children(recursive=True)
+    assert [worker for worker in below if any("popen_loky" in word for word in worker.cmdline())] == []
 
 
 def test_no_folds_give_no_results(task, compute):
