@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from foldwise import console  # first, to hear Ctrl-C while the others load
+
+# isort: split
 import numpy as np
 
-from foldwise import console, files
+from foldwise import files
 from foldwise import plots as pictures
 from foldwise.folds import load as load_folds
 from foldwise.headline import describe

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from foldwise import console  # first, to hear Ctrl-C while the others load
+
+# isort: split
 import numpy as np
 import pandas as pd
 
-from foldwise import console, engine, files
+from foldwise import engine, files
 from foldwise.crossvalidation import PredictFold
 from foldwise.folds import load as load_folds
 from foldwise.images import load as load_images

@@ -156,6 +156,29 @@ def test_an_interruption_is_heard_once(run):
         run(stage)
 
 
+def test_an_interruption_long_after_one_that_a_library_swallowed_is_heard(run, monkeypatch):
+    clock = iter([0.0, 1.0, 10.0])
+    monkeypatch.setattr(console, "_heard", -10.0)
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    heard = []
+
+    def stage(params):
+        for _ in range(3):
+            try:
+                signal.raise_signal(signal.SIGINT)
+                heard.append(False)
+            except KeyboardInterrupt:
+                heard.append(True)
+
+    run(stage)
+    assert heard == [True, False, True]
+
+
+def test_after_a_stage_ctrl_c_ends_the_process_and_raises_nothing_that_would_be_swallowed(run):
+    run(idle)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+
 def test_ctrl_c_ends_a_real_process_without_a_traceback():
     code = (
         "import sys, time; from foldwise import console; sys.argv += ['--params', 'params.yaml']\n"

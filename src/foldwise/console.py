@@ -2,18 +2,20 @@
 
 import argparse
 import inspect
+import math
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from foldwise.errors import FoldwiseError
-from foldwise.params import load
 from foldwise.portability import restart_portably
 
 _INTERRUPTED = "interrupted; what is finished is kept, `dvc repro` goes on from there"
+_SECONDS_TO_END = 2.0
 
 
 def say(line: str) -> None:
@@ -40,6 +42,8 @@ def run(stage: Callable[..., None]) -> None:
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY:
             parser.add_argument(f"--{parameter.name.replace('_', '-')}", type=Path, required=True)
+    from foldwise.params import load  # slow to load, and Ctrl-C is to be heard by then
+
     arguments: dict[str, Any] = vars(parser.parse_args())
     name = stage.__name__
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -49,6 +53,8 @@ def run(stage: Callable[..., None]) -> None:
         if params.compute.portable:
             restart_portably()
         stage(params, **arguments)
+        if signal.getsignal(signal.SIGINT) is _interrupt:  # an error raised while Python ends would be swallowed
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     except FoldwiseError as error:
         say(" ".join(f"{name}: {error}".split()))
         raise SystemExit(1) from None
@@ -58,10 +64,15 @@ def run(stage: Callable[..., None]) -> None:
         raise SystemExit(130) from None
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    # A second Ctrl-C must break neither the end of the workers nor the one line that is left to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+_heard = -math.inf
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # A second Ctrl-C soon after must break neither the end of the workers nor the one line that is left to say.
+    global _heard
+    before, _heard = _heard, time.monotonic()
+    if _heard - before > _SECONDS_TO_END:
+        raise KeyboardInterrupt
 
 
 def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
