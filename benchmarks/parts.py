@@ -49,7 +49,7 @@ class Steps:
     def __call__(self, fold: Fold, progress: Progress) -> Arrays:
         """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
         torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")
         train = self.params.train.model_copy(update={"epochs": 2, "patience": 0, "hardest": 1.0, "freeze_after": 1})
         plain = train.model_copy(update={"augment": "none"})
         random = np.random.default_rng(0)

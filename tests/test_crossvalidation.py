@@ -1,4 +1,5 @@
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -233,6 +234,25 @@ def by_workers(digits, deal, parameters, tmp_path_factory):
         results = dict(engine.run(task, list(dealt), compute, scratch, task.costs))
         found[workers] = {(fold, name): array.tobytes() for fold in results for name, array in results[fold].items()}
     return found
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Train a fold, and tell whether its worker has loaded PyTorch's compiler."""
+
+    train: TrainFold
+
+    def __call__(self, fold, progress):
+        self.train(fold, progress)
+        return {"compiler": np.array("torch._dynamo" in sys.modules)}
+
+
+def test_no_worker_loads_pytorchs_compiler_which_takes_as_long_as_all_else(digits, deal, parameters, scratch):
+    params = parameters({"train.optimizer": "muon", "compute.n_jobs": 2, "compute.backend": "loky"})
+    dealt = deal(digits.train_labels, params.cv)
+    task = Loading(TrainFold(digits, dealt, params, {}, scratch))
+    loaded = [bool(arrays["compiler"]) for _, arrays in engine.run(task, list(dealt), params.compute)]
+    assert loaded == [False] * len(dealt)
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -193,7 +193,8 @@ def _prepare(compute: Compute) -> "torch.device":
 
     torch.set_num_threads(compute.threads_per_fold)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA's deterministic matrix products ask for
-    torch.use_deterministic_algorithms(True)
+    # The same as use_deterministic_algorithms(True), which would load PyTorch's compiler as well.
+    torch.set_deterministic_debug_mode("error")
     # Filling fresh memory costs a fifteenth of the time, and nothing reads it before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

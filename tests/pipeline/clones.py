@@ -23,7 +23,7 @@ RECIPE = {
     "model.name": "simple_cnn",
     "train.epochs": 2,
     "train.batch_size": 16,
-    "train.optimizer": "adam",
+    "train.optimizer": "muon",
     "train.lr": 0.01,
     "train.weight_decay": 0,
     "train.schedule": "constant",
