@@ -3,6 +3,7 @@
 import ctypes
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -160,9 +161,13 @@ def _parallel(
 
 
 def _close(results: Generator[tuple[Fold, Arrays | None]]) -> None:
-    """End what nobody waits for any more, without joblib's warning of it."""
-    with warnings.catch_warnings(action="ignore"):
-        results.close()
+    """End what nobody waits for any more, without joblib's warning of it or an error of its thread's."""
+    hook, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            results.close()
+    finally:
+        threading.excepthook = hook
 
 
 @contextmanager
