@@ -43,6 +43,12 @@ def test_every_move_of_two_pixels_at_most_happens():
     assert len(found) == 25
 
 
+def test_shifts_are_the_same_where_another_device_gathers_them(monkeypatch):
+    by_numpy = augment(pixels(), "shift", seeded())
+    monkeypatch.setattr(augmentation, "_gather_by_numpy", augmentation._gather_by_torch)
+    assert torch.equal(augment(pixels(), "shift", seeded()), by_numpy)
+
+
 def test_shifted_pixels_stay_bytes():
     assert augment(pixels(), "shift", seeded()).dtype == torch.uint8
 
