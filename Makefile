@@ -18,7 +18,7 @@ test-all: .venv/installed
 	tests/qemu/install.sh
 	pytest -m qemu --no-cov & emulated=$$!; pytest -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
 
-# The comparison with the alternatives, about half an hour on two quiet cores; QUICK=1: a few minutes, writes nothing.
+# The comparison with the alternatives, about an hour on two quiet cores; QUICK=1: a few minutes, writes nothing.
 bench: .venv/benched
 	python benchmarks/run.py $(if $(QUICK),--quick)
 

@@ -50,6 +50,7 @@ class Steps:
         """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
         torch.set_num_threads(1)
         torch.set_deterministic_debug_mode("error")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # both as where a fold is trained
         train = self.params.train.model_copy(update={"epochs": 2, "patience": 0, "hardest": 1.0, "freeze_after": 1})
         plain = train.model_copy(update={"augment": "none"})
         random = np.random.default_rng(0)

@@ -43,7 +43,7 @@ def aggregate(
         files.read_array(predictions / "out_of_fold.npy", np.float32, 3),
         files.read_array(predictions / "test.npy", np.float32, 3),
     )
-    rescaled = recalibrate(results) if params.evaluate.temperature else {}
+    rescaled = recalibrate(results) if params.evaluate.temperature else None
     summary, made = summarize(results, rescaled), tables(results, rescaled)
     files.write_json(metrics, summary)
     with files.writing(plots) as temporary:

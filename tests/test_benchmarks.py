@@ -87,7 +87,7 @@ def test_a_package_that_is_not_there_is_told_in_one_line(script, monkeypatch, na
     monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py"])
     with pytest.raises(SystemExit) as stopped:
         script(name)
-    said = f"{name}.py: the package {package} is not installed: run `make bench`, or pip install '.[bench]'"
+    said = f"{name}.py: the package {package} is not installed: run `make bench`, or pip install -e '.[bench]'"
     assert str(stopped.value) == said
 
 

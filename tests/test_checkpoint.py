@@ -78,6 +78,18 @@ def test_early_stopping_is_at_work_in_what_goes_on(samples, parameters, tmp_path
     assert outcome(go_on(samples, train, tmp_path / str(stopped - 1))) == outcome(state)
 
 
+@pytest.mark.filterwarnings("ignore:.*to a meta parameter")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_comes_back_is_on_the_device_of_the_weights(optimizer, samples, parameters, tmp_path):
+    train = parameters({"train.optimizer": optimizer, "train.epochs": 1}).train
+    train_and_keep(samples, train, tmp_path)
+    state = Training.start(network(1).to("meta"), train)  # a device without numbers stands for a GPU
+    checkpoint.restore(state, read_arrays(tmp_path / "1"))
+    kept = [value for values in state.optimizer.state.values() for value in values.values()]
+    assert kept
+    assert {value.device.type for value in (*kept, state.seen)} == {"meta"}
+
+
 @pytest.mark.parametrize("name", ["epochs", "losses", "seen", "best_epoch", "best_loss", "best", "optimizer", "model"])
 def test_all_that_changes_is_in_a_snapshot(name, samples, parameters, tmp_path):
     train = parameters({"train.patience": 2, "train.inner_fraction": 0.4}).train

@@ -103,6 +103,15 @@ def test_rope_is_in_points_and_a_tenth_by_default(known, capsys, arguments, rope
     assert json.loads(capsys.readouterr().out)["rope"] == rope
 
 
+def test_an_interruption_is_told_in_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "read", interrupted)
+    assert cli.main(["compare", "main"]) == 130
+    assert capsys.readouterr().err == "foldwise: interrupted\n"
+
+
 @pytest.mark.parametrize("rope", ["-1", "nan", "inf", "wide"])
 def test_a_rope_that_is_no_width_is_refused(known, capsys, rope):
     with pytest.raises(SystemExit) as stopped:

@@ -172,9 +172,8 @@ def test_without_ray_the_install_command_is_told(monkeypatch, compute):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(FoldwiseError) as caught:
         list(engine.run(Task(), FOLDS, compute()))
-    assert (
-        str(caught.value) == "params.yaml: compute.backend is ray, which is not installed: run `pip install '.[ray]'`"
-    )
+    told = "params.yaml: compute.backend is ray, which is not installed: run `pip install -e '.[ray]'`"
+    assert str(caught.value) == told
 
 
 @pytest.mark.parametrize("backend", ["rey", "RAY", "dask"])
@@ -278,10 +277,11 @@ def test_the_code_of_this_workspace_goes_along(ray, driven):
     assert ray.settings["runtime_env"]["py_modules"] == [os.path.dirname(clusters.__file__)]  # noqa: PTH120
 
 
-def test_the_switches_of_portable_results_go_along(ray, driven):
-    os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
+@pytest.mark.parametrize("switch", ["ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES"])
+def test_the_switches_of_portable_results_go_along(switch, ray, driven, monkeypatch):
+    monkeypatch.setenv(switch, "avx2")
     driven()
-    assert ray.settings["runtime_env"]["env_vars"]["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert ray.settings["runtime_env"]["env_vars"][switch] == "avx2"
 
 
 def test_ray_is_shut_down_in_the_end(ray, driven):

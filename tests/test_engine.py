@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 import psutil
 import pytest
@@ -97,6 +98,12 @@ def test_a_fold_that_is_cut_gives_one_result_after_all_its_epochs(tmp_path, comp
     results = list(engine.run(InEpochs(tmp_path), FOLDS[:3], compute(n_jobs=2), scratch, [1] * 4))
     assert sorted((fold, len(arrays["by"])) for fold, arrays in results) == [(fold, 4) for fold in FOLDS[:3]]
     assert len(list(tmp_path.glob("repeat*"))) == 3
+
+
+@pytest.mark.parametrize(("n_jobs", "threads", "workers"), [(-1, 1, 8), (-1, 3, 2), (-1, 16, 1), (5, 4, 5)], ids=str)
+def test_there_are_as_many_workers_as_cores_have_threads_for(n_jobs, threads, workers, compute, monkeypatch):
+    monkeypatch.setattr(joblib, "effective_n_jobs", lambda n_jobs: 8 if n_jobs == -1 else n_jobs)
+    assert engine._workers(compute(n_jobs=n_jobs, threads_per_fold=threads)) == workers
 
 
 def test_no_worker_outlives_the_run(task, compute):

@@ -6,6 +6,8 @@ import re
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -150,12 +152,22 @@ def test_a_file_that_is_not_finished_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", ["ended", "come round"])
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_process_left_is_removed(kind, tmp_path):
-    stale = tmp_path / ".file.1.part"
+def test_what_a_killed_process_left_is_removed(kind, number, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    stale = tmp_path / f".file.{ended.pid if number == 'ended' else os.getpid()}.part"
     stale.touch() if kind == "file" else files.write_bytes(stale / "half", b"")
     files.write_bytes(tmp_path / "file", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_another_process_is_writing_is_left_to_it(tmp_path):
+    other = tmp_path / f".file.{os.getppid()}.part"
+    other.touch()
+    files.write_bytes(tmp_path / "file", b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "file"]
 
 
 def test_json_comes_back_in_its_order(tmp_path):

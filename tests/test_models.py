@@ -113,6 +113,15 @@ def test_starting_weights_fill_all_but_the_last_layer():
     assert all(np.array_equal(after[name], weights[name]) for name in after if not name.startswith("fc."))
 
 
+def test_starting_weights_need_no_count_of_batches_which_torchvisions_file_of_resnet18_lacks():
+    model, weights = build("resnet18"), weights_of(build("resnet18", MNIST._replace(classes=1000)))
+    given = {name: array for name, array in weights.items() if not name.endswith("num_batches_tracked")}
+    models.start_from(model, given)
+    after = weights_of(model)
+    assert len(given) < len(weights)
+    assert all(np.array_equal(after[name], given[name]) for name in given if not name.startswith("fc."))
+
+
 def test_starting_weights_leave_the_normalisation_alone():
     model = build("cnn")
     models.start_from(model, weights_of(models.build("cnn", MNIST, [0.9], [0.9])))

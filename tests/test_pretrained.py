@@ -1,6 +1,8 @@
+import errno
 import hashlib
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -151,6 +153,17 @@ def published(tmp_path, monkeypatch):
 
 def test_published_weights_are_fetched(published, model):
     assert pretrained.weights(model(weights_file=None, pretrained=True))["fc.bias"].tolist() == [0, 1, 2]
+
+
+def test_a_full_disk_is_told(published, model, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pretrained, "bring", full)
+    with pytest.raises(FoldwiseError) as caught:
+        pretrained.weights(model(weights_file=None, pretrained=True))
+    told = r"weights\.pth cannot be written to \S+: No space left on device: make room there, or set TMPDIR"
+    assert re.fullmatch(told, str(caught.value))
 
 
 def test_other_bytes_than_those_published_are_refused(published, model):

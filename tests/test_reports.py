@@ -68,7 +68,7 @@ def test_one_sentence_says_why_not_paired_and_what_to_do(changes, said):
 
 def test_a_knob_that_is_empty_in_a_is_emptied_by_the_remedy():
     a, b = run(A, parameters={"data.subset": None}), run(A, "b", cv_seed=1, parameters={"data.subset": 100})
-    assert reports.sentence(compare(a, b, 0.1)).endswith("`dvc exp run -S data.subset=`")
+    assert reports.sentence(compare(a, b, 0.1)).endswith("`dvc exp run -S data.subset=null`")
 
 
 TEXT = """\

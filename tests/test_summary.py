@@ -9,7 +9,6 @@ from small_results import small_results
 
 from foldwise.files import write_json
 from foldwise.folds import Fold
-from foldwise.results import ENSEMBLE, OUT_OF_FOLD
 from foldwise.scores import ensemble, headline, of_model
 from foldwise.statistics import mean_interval, reliability
 from foldwise.summary import recalibrate, summarize
@@ -51,7 +50,7 @@ BOTH = names("mean std")
 
 
 def test_the_keys_are_those_of_the_design(results):
-    assert keys(summarize(results, {})) == {
+    assert keys(summarize(results)) == {
         "cv": {
             "accuracy": names("mean std ci95_low ci95_high"),
             "f1_macro": BOTH,
@@ -65,27 +64,27 @@ def test_the_keys_are_those_of_the_design(results):
 
 @pytest.mark.parametrize("name", ["accuracy", "f1_macro", "log_loss", "roc_auc_macro"])
 def test_mean_and_deviation_are_over_the_folds(name, results):
-    found, column = summarize(results, {})["cv"][name], results.scores[name]
+    found, column = summarize(results)["cv"][name], results.scores[name]
     expected = np.mean(column), np.std(column, ddof=1)
     assert (found["mean"], found["std"]) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_interval_is_corrected_for_the_overlap_of_training_sets(results):
-    found = summarize(results, {})["cv"]["accuracy"]
+    found = summarize(results)["cv"]["accuracy"]
     smallest = results.scores["n"].min()
     expected = mean_interval(results.scores["accuracy"].to_numpy(), 1 / 4, resolution=1 / smallest, clip=True)
     assert (found["ci95_low"], found["ci95_high"]) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_out_of_fold_scores_pool_the_predictions_of_all_repeats(results):
-    found = summarize(results, {})["out_of_fold"]
+    found = summarize(results)["out_of_fold"]
     pooled, labels = np.concatenate(results.out_of_fold), np.concatenate([results.labels] * 2)
     expected = headline(pooled, labels) | {"calibration_error": reliability(pooled, labels).calibration_error}
     assert found == {name: pytest.approx(expected[name], abs=1e-9) for name in found}
 
 
 def test_test_scores_are_those_of_the_ensemble_of_all_models(results):
-    found = summarize(results, {})["test"]["ensemble"]
+    found = summarize(results)["test"]["ensemble"]
     expected = headline(ensemble(results.test), results.test_labels)
     assert found["errors"] == expected["errors"]
     assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-9)
@@ -93,7 +92,7 @@ def test_test_scores_are_those_of_the_ensemble_of_all_models(results):
 
 def test_the_models_own_test_accuracy_is_over_the_folds(results):
     column = results.scores["test_accuracy"]
-    found = summarize(results, {})["test"]["accuracy"]
+    found = summarize(results)["test"]["accuracy"]
     assert found == {"mean": pytest.approx(column.mean(), abs=1e-9), "std": pytest.approx(column.std(), abs=1e-9)}
 
 
@@ -104,24 +103,24 @@ def test_a_summary_can_be_written_as_json(results, tmp_path):
 
 
 def test_leaving_one_out_has_no_area_under_the_curve(leave_one_out):
-    assert summarize(leave_one_out, {})["cv"]["roc_auc_macro"] == {"mean": None, "std": None}
+    assert summarize(leave_one_out)["cv"]["roc_auc_macro"] == {"mean": None, "std": None}
 
 
 def test_a_score_that_one_fold_has_has_no_deviation(leave_one_out):
     areas = np.full(6, np.nan)
     areas[3] = 0.75
     results = replace(leave_one_out, scores=leave_one_out.scores.assign(roc_auc_macro=areas))
-    assert summarize(results, {})["cv"]["roc_auc_macro"] == {"mean": 0.75, "std": None}
+    assert summarize(results)["cv"]["roc_auc_macro"] == {"mean": 0.75, "std": None}
 
 
 @pytest.mark.parametrize("mistakes", [0, 0.3, 1])
 def test_leaving_one_out_keeps_the_interval_within_0_and_1(mistakes):
-    found = summarize(scored(n=6, k=6, n_test=6, mistakes=mistakes), {})["cv"]["accuracy"]
+    found = summarize(scored(n=6, k=6, n_test=6, mistakes=mistakes))["cv"]["accuracy"]
     assert 0 <= found["ci95_low"] <= found["mean"] <= found["ci95_high"] <= 1
 
 
 def test_folds_that_agree_by_chance_leave_the_mean_uncertain():
-    found = summarize(scored(n=6, k=6, n_test=6, mistakes=0), {})["cv"]["accuracy"]
+    found = summarize(scored(n=6, k=6, n_test=6, mistakes=0))["cv"]["accuracy"]
     assert (found["mean"], found["ci95_low"] < 1) == (1, True)
 
 
@@ -131,7 +130,7 @@ def test_leaving_one_out_is_written_without_a_nan(leave_one_out, tmp_path):
 
 
 def test_two_folds_are_enough():
-    assert math.isfinite(summarize(scored(n=12, k=2), {})["cv"]["accuracy"]["ci95_low"])
+    assert math.isfinite(summarize(scored(n=12, k=2))["cv"]["accuracy"]["ci95_low"])
 
 
 def test_rescaled_predictions_bring_their_own_calibration(results):
@@ -148,9 +147,13 @@ def test_rescaling_mends_predictions_that_are_far_too_certain(results):
 
 def test_rescaling_changes_no_answer():
     results = small_results()
-    for (before, _), (after, _) in zip(results.predictions().values(), recalibrate(results).values(), strict=True):
-        assert np.array_equal(before.argmax(axis=1), after.argmax(axis=1))
+    after = recalibrate(results)
+    assert np.array_equal(results.out_of_fold.argmax(axis=2), after.out_of_fold.argmax(axis=2))
+    assert np.array_equal(results.test.argmax(axis=2), after.test.argmax(axis=2))
 
 
-def test_rescaled_predictions_are_named_after_the_original_ones(results):
-    assert list(recalibrate(results)) == [f"{OUT_OF_FOLD}, one temperature", f"{ENSEMBLE}, one temperature"]
+def test_rescaled_predictions_are_pooled_as_the_original_ones_are(results):
+    rescaled = recalibrate(results)
+    pooled = rescaled.out_of_fold.reshape(-1, len(results.classes)), np.tile(results.labels, 2)
+    expected = pytest.approx(headline(*pooled)["log_loss"], abs=1e-9)
+    assert summarize(results, rescaled)["out_of_fold"]["rescaled"]["log_loss"] == expected

@@ -188,9 +188,8 @@ def test_reliability_has_wilson_intervals():
 
 
 def test_rescaled_predictions_show_in_the_reliability_only(results):
-    rescaled = {"cooler": results.predictions()[OUT_OF_FOLD]}
-    made = tables.tables(results, rescaled)
-    with_it = [name for name, table in made.items() if "predictions" in table and "cooler" in set(table["predictions"])]
+    made, cooler = tables.tables(results, results), f"{OUT_OF_FOLD}, one temperature"
+    with_it = [name for name, table in made.items() if "predictions" in table and cooler in set(table["predictions"])]
     assert with_it == ["reliability"]
 
 

@@ -38,7 +38,9 @@ def restore(training: Training, arrays: Arrays) -> None:
             weight, value = optimized[int(index)], torch.from_numpy(arrays[key])
             # Laid out in memory as the weight is, which the fused optimisers rely on.
             same = value.shape == weight.shape
-            training.optimizer.state[weight][name] = torch.empty_like(weight).copy_(value) if same else value
+            training.optimizer.state[weight][name] = (
+                torch.empty_like(weight).copy_(value) if same else value.to(weight.device)
+            )
     training.seen = torch.from_numpy(arrays["seen"]).to(next(iter(weights.values())).device)
     training.epochs = arrays["epochs"].tolist()
     training.losses = arrays["losses"].tolist()

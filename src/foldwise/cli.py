@@ -11,13 +11,16 @@ from foldwise.errors import FoldwiseError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0, or 1 after a mistake of the user's, told in one line."""
+    """Run the command line; returns 0, 1 after a mistake of the user's, told in one line, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         print(options.command(options))
     except FoldwiseError as error:
         print(f"foldwise: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("foldwise: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

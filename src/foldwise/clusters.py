@@ -26,7 +26,7 @@ from foldwise.console import say
 from foldwise.errors import FoldwiseError
 from foldwise.folds import Fold
 from foldwise.params import Compute
-from foldwise.portability import SWITCHES
+from foldwise.portability import NUMPY_SWITCH, SWITCHES
 from foldwise.workload import deal
 
 # A head that does not answer for so long is lost: Ray would wait for a minute, then end the process without a line.
@@ -184,13 +184,13 @@ def _connected() -> Any:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise FoldwiseError(
-            "params.yaml: compute.backend is ray, which is not installed: run `pip install '.[ray]'`"
+            "params.yaml: compute.backend is ray, which is not installed: run `pip install -e '.[ray]'`"
         ) from error
     code = Path(__file__).parent
     environment = {
         "py_modules": [str(code)],
         "excludes": ["__pycache__"],
-        "env_vars": {name: os.environ[name] for name in SWITCHES if name in os.environ},
+        "env_vars": {name: os.environ[name] for name in (*SWITCHES, NUMPY_SWITCH) if name in os.environ},
     }
     try:
         ray.init(address or "local", runtime_env=environment, logging_level="ERROR", **place)

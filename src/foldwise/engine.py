@@ -92,7 +92,7 @@ def run(
     Raises
     ------
     FoldwiseError
-        If workers die twice on the same folds.
+        If a worker dies a second time.
     """
     missing = []
     for fold in folds:
@@ -125,8 +125,13 @@ def run(
             say(f"  a worker died at {lost} or the next: {seen}; what is missing runs once more")
 
 
+def _workers(compute: Compute) -> int:
+    asked = int(joblib.effective_n_jobs(compute.n_jobs))
+    return asked if compute.n_jobs > 0 else max(1, asked // compute.threads_per_fold)
+
+
 def _at_a_time(folds: Sequence[Fold], compute: Compute) -> int:
-    return max(1, min(len(folds), int(joblib.effective_n_jobs(compute.n_jobs))))
+    return max(1, min(len(folds), _workers(compute)))
 
 
 def _parallel(
@@ -142,7 +147,7 @@ def _parallel(
         )
     try:
         # With one worker joblib runs the fold in this process, whose death nobody could tell.
-        workers = max(2, at_a_time) if joblib.effective_n_jobs(compute.n_jobs) > 1 else 1
+        workers = max(2, at_a_time) if _workers(compute) > 1 else 1
         parallel = joblib.Parallel(workers, backend=compute.backend, return_as="generator_unordered", batch_size=1)
     except ValueError as error:
         raise FoldwiseError(

@@ -1,5 +1,6 @@
 """Writing files so that they are whole or absent, reading them so that a wrong one is noticed."""
 
+import errno
 import json
 import os
 import shutil
@@ -32,8 +33,9 @@ def writing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{path.name}.*.part"):  # left by a process that was killed
-            _remove(stale)
+        for other in path.parent.glob(f".{path.name}.*.part"):
+            if _killed(int(other.suffixes[-2][1:])):
+                _remove(other)
         yield temporary
         if temporary.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -47,6 +49,14 @@ def writing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a folder that cannot be looked into holds nothing of ours
             _remove(temporary)
+
+
+def _killed(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno == errno.ESRCH
+    return process == os.getpid()  # an earlier one's number has come round to this one
 
 
 def _remove(path: Path) -> None:

@@ -188,7 +188,8 @@ def start_from(model: nn.Module, weights: Arrays) -> None:
     last = _last_layer(model)
     for name, tensor in own.items():
         part, _, key = name.partition(".")
-        if part == _NORMALIZATION or name.startswith(f"{last}."):
+        counter = key.endswith(".num_batches_tracked") and key not in weights  # files of old have none, nor need it
+        if part == _NORMALIZATION or name.startswith(f"{last}.") or counter:
             continue
         if key not in weights or weights[key].shape != tensor.shape:
             raise FoldwiseError(

@@ -12,6 +12,10 @@ SWITCHES = {
 }
 
 
+# NumPy's own kernels; it takes the names of what this processor has.
+NUMPY_SWITCH = "NPY_DISABLE_CPU_FEATURES"
+
+
 def restart_portably() -> None:
     """Start this process anew with AVX-512 switched off, unless that is done; its workers inherit it."""
     if any(os.environ.get(name) != value for name, value in SWITCHES.items()):
@@ -19,5 +23,5 @@ def restart_portably() -> None:
 
         found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
         beyond = " ".join(name for name in found if name == "X86_V4" or name.startswith("AVX512"))
-        switches = SWITCHES | ({"NPY_DISABLE_CPU_FEATURES": beyond} if beyond else {})
+        switches = SWITCHES | ({NUMPY_SWITCH: beyond} if beyond else {})
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | switches)  # noqa: S606

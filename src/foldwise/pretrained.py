@@ -40,6 +40,10 @@ def weights(model: Model) -> Arrays:
                 f"{reason}: fetch {_ADDRESS}{_RESNET18.name} elsewhere, set model.weights_file to its path and "
                 "model.pretrained to false"
             ) from error
+        except OSError as error:
+            raise FoldwiseError(
+                f"{_RESNET18.name} cannot be written to {folder}: {error.strerror}: make room there, or set TMPDIR"
+            ) from error
         return _read(Path(folder) / _RESNET18.name)
 
 

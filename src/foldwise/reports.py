@@ -156,7 +156,9 @@ def _remedy(comparison: Comparison) -> str:
     }
     if not knobs:
         return "run both again with the same code and original files"
-    settings = " ".join(f"-S {knob}={'' if both['a'] is None else _value(both, 'a')}" for knob, both in knobs.items())
+    settings = " ".join(
+        f"-S {knob}={'null' if both['a'] is None else _value(both, 'a')}" for knob, both in knobs.items()
+    )
     return f"run B again with A's: `dvc exp run {settings}`"
 
 

@@ -60,8 +60,10 @@ class Scratch:
         return self.directory.parent.parent.is_dir()
 
     def write(self, fold: Fold, kind: str, arrays: Arrays) -> None:
-        """Keep arrays of a fold: `kind` is `finished` or `epoch`."""
+        """Keep arrays of a fold: `kind` is `epoch`, or `finished`, which needs no epoch any more."""
         write_arrays(self._path(fold, kind), arrays)
+        if kind == "finished":
+            self._path(fold, "epoch").unlink(missing_ok=True)
 
     def read(self, fold: Fold, kind: str) -> Arrays | None:
         """Arrays of a fold, or None if there are none or the file is not whole."""

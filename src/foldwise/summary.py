@@ -1,25 +1,24 @@
 """The headline numbers of a run."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foldwise import scores
-from foldwise.results import ENSEMBLE, OUT_OF_FOLD, Predictions, Results
+from foldwise.results import ENSEMBLE, Results
 from foldwise.statistics import apply_temperature, cross_fit_temperature, fit_temperature, mean_interval, reliability
 
-RESCALED = ", one temperature"  # behind the name of predictions that were rescaled
 
-
-def summarize(results: Results, rescaled: Predictions) -> dict[str, Any]:
+def summarize(results: Results, rescaled: Results | None = None) -> dict[str, Any]:
     """Put a run into the nested numbers of `metrics/summary.json`.
 
     Parameters
     ----------
     results : Results
-    rescaled : mapping
-        What `recalibrate` gave, or empty.
+    rescaled : Results, optional
+        The same as `recalibrate` gave them, whose calibration is then reported beside.
 
     Returns
     -------
@@ -33,26 +32,23 @@ def summarize(results: Results, rescaled: Predictions) -> dict[str, Any]:
     interval = mean_interval(accuracies, 1 / (k - 1), resolution=1 / int(results.scores["n"].min()), clip=True)
     accuracy = {"mean": interval.mean, "std": interval.std, "ci95_low": interval.low, "ci95_high": interval.high}
     names = ("n", "errors", "accuracy", "f1_macro", "f1_micro", "log_loss")
+    out_of_fold, ensemble = _pooled(_pool(results), names), _ensemble(results, ("accuracy", "errors", "log_loss"))
+    if rescaled:
+        out_of_fold["rescaled"] = _pooled(_pool(rescaled), ("log_loss",))
+        ensemble["rescaled"] = _ensemble(rescaled, ("log_loss",))
     return {
         "cv": {"accuracy": _rounded(accuracy), **{name: _spread(results, name) for name in scores.HEADLINE[2:]}},
-        "out_of_fold": _pooled(*_pool(results), names) | _calibration(rescaled, OUT_OF_FOLD),
-        "test": {
-            "accuracy": _spread(results, "test_accuracy"),
-            "ensemble": _pooled(*results.predictions()[ENSEMBLE], ("accuracy", "errors", "log_loss"))
-            | _calibration(rescaled, ENSEMBLE),
-        },
+        "out_of_fold": out_of_fold,
+        "test": {"accuracy": _spread(results, "test_accuracy"), "ensemble": ensemble},
     }
 
 
-def recalibrate(results: Results) -> Predictions:
-    """Rescale both sets of predictions by a temperature, fitted out of fold so that no label is fitted to itself."""
+def recalibrate(results: Results) -> Results:
+    """Rescale each model's predictions by a temperature, fitted out of fold so that no label is fitted to itself."""
     rescaled, _ = cross_fit_temperature(results.out_of_fold, results.labels, results.assignments)
     temperature = fit_temperature(*_pool(results))
-    return {
-        OUT_OF_FOLD + RESCALED: (scores.ensemble(rescaled), results.labels),
-        # Each model is rescaled, as it was fitted, before they are averaged.
-        ENSEMBLE + RESCALED: (scores.ensemble(apply_temperature(results.test, temperature)), results.test_labels),
-    }
+    test = apply_temperature(results.test, temperature)  # each model's, as it was fitted, before they are averaged
+    return replace(results, out_of_fold=rescaled.astype(np.float32), test=test.astype(np.float32))
 
 
 def _pool(results: Results) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -68,15 +64,14 @@ def _spread(results: Results, column: str) -> dict[str, Any]:
     return _rounded({"mean": mean, "std": std})
 
 
-def _pooled(predictions: NDArray[Any], labels: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
-    found = scores.headline(predictions, labels)
-    error = reliability(predictions, labels).calibration_error
+def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
+    return _pooled(results.predictions()[ENSEMBLE], names)
+
+
+def _pooled(answered: tuple[NDArray[Any], NDArray[np.int64]], names: tuple[str, ...]) -> dict[str, Any]:
+    found = scores.headline(*answered)
+    error = reliability(*answered).calibration_error
     return _rounded({name: found[name] for name in names} | {"calibration_error": error})
-
-
-def _calibration(rescaled: Predictions, name: str) -> dict[str, Any]:
-    found = rescaled.get(name + RESCALED)
-    return {"rescaled": _pooled(*found, ("log_loss",))} if found else {}
 
 
 def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:

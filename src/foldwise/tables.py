@@ -25,14 +25,14 @@ SCORES = {
 }
 
 
-def tables(results: Results, rescaled: Predictions | None = None) -> dict[str, pd.DataFrame]:
+def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.DataFrame]:
     """Make every table that a plot shows, by file name without suffix.
 
     Parameters
     ----------
     results : Results
-    rescaled : mapping of name to (log-probabilities (N, classes), labels (N,)), optional
-        Further predictions for the reliability diagram, such as those after temperature scaling.
+    rescaled : Results, optional
+        The same after temperature scaling, for the reliability diagram.
 
     Returns
     -------
@@ -40,6 +40,7 @@ def tables(results: Results, rescaled: Predictions | None = None) -> dict[str, p
         Floats are rounded to six decimals. No table is empty.
     """
     predictions = results.predictions()
+    cooler = {f"{name}, one temperature": one for name, one in rescaled.predictions().items()} if rescaled else {}
     ratio = 1 / int(results.assignments.max())
     made = {
         "loss_by_batch": loss_by_batch(results.steps),
@@ -49,7 +50,7 @@ def tables(results: Results, rescaled: Predictions | None = None) -> dict[str, p
         "class_scores": class_scores(predictions, results.classes),
         "confusion": confusion(predictions, results.classes),
         "roc": roc(predictions, results.classes),
-        "reliability": reliability_curves({**predictions, **(rescaled or {})}),
+        "reliability": reliability_curves({**predictions, **cooler}),
         "label_suspicion": label_suspicion(*predictions[OUT_OF_FOLD], results.classes),
     }
     return {name: table.round(6) for name, table in made.items()}

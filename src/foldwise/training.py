@@ -94,7 +94,7 @@ def fit(
         Fresh, or brought back to the end of an epoch.
     samples : Samples
         The held-out images are predicted for the curves alone: after each epoch at most `WATCHED` of them, evenly
-        spread, and all after the last. Nothing is selected on them.
+        spread, and all after the last of `train.epochs`. Nothing is selected on them.
     train : Train
         The recipe.
     streams : Streams

@@ -15,6 +15,7 @@ from clones import ROOT, TRACKED, ran
 from dvc.utils.hydra import apply_overrides
 
 from foldwise import images
+from foldwise.files import read_arrays
 from foldwise.params import Params, load
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine
@@ -196,12 +197,15 @@ def test_resnet18_starts_from_a_weights_file(repeated, weights_file):
     overrides = (
         f"model.weights_file={weights_file}",
         "model.name=resnet18",
+        "model.freeze=true",
         "data.subset=100",
         "cv.k=2",
         "train.epochs=1",
     )
     repeated.dvc("exp", "run", *(word for override in overrides for word in ("-S", override)))
-    assert len(list(repeated.root.glob("models/*/*"))) == 2
+    given = torch.load(weights_file, weights_only=True)["conv1.weight"].numpy()
+    models = [read_arrays(path) for path in repeated.root.glob("models/*/*")]
+    assert [np.array_equal(model["1.conv1.weight"], given) for model in models] == [True, True]
 
 
 def test_pretrained_without_a_network_says_what_to_supply_in_one_line(clone):

@@ -135,8 +135,8 @@ def disturbances(request, undisturbed, tmp_path_factory):
         return list(pool.map(lambda moment: disturb(undisturbed, request.param, *moment, folder), moments))
 
 
-def test_thirty_moments_fall_inside_the_run_and_none_of_it_ends_well(disturbances):
-    assert [outcome.inside for outcome in disturbances] == [True] * 30
+def test_of_thirty_disturbed_runs_at_most_one_ends_well(disturbances):
+    assert len(disturbances) == 30
     # DVC hears no Ctrl-C between the end of a stage's process and its own next step.
     assert [outcome.told for outcome in disturbances if outcome.status == 0][1:] == []
 

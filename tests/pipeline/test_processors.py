@@ -1,4 +1,4 @@
-"""Portable results are those of a processor without AVX-512 and of another maker, which QEMU emulates."""
+"""Portable results are those of an Intel processor without AVX-512, which QEMU emulates."""
 
 import platform
 import shlex

@@ -1,4 +1,5 @@
 import runpy
+import socket
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ def no_mirror_in_the_environment(monkeypatch):
     monkeypatch.delenv("FOLDWISE_MIRROR", raising=False)
 
 
-def test_digits_come_without_a_network(tmp_path):
+def test_digits_come_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asks the network"))
     download(parameters("digits"), raw=tmp_path / "raw")
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == ["raw/digits/digits.csv"]
 
