@@ -147,7 +147,7 @@ def disturbances(request, undisturbed, tmp_path_factory):
 
 
 def test_of_thirty_disturbed_runs_at_most_one_ends_well(disturbances):
-    assert len(disturbances) == 30
+    assert [outcome.inside for outcome in disturbances] == [True] * 30
     # DVC hears no Ctrl-C between the end of a stage's process and its own next step.
     assert [outcome.told for outcome in disturbances if outcome.status == 0][1:] == []
 
@@ -294,10 +294,10 @@ def test_ctrl_c_while_libraries_load_leaves_no_process_and_nothing_half_written(
             time.sleep(share * undisturbed.seconds["train"])
             run.signal(signal.SIGINT)
             ended_well = run.process.wait() == 0
-            assert remaining(clone) == []
+            assert clone.processes() == []
         unheard += [run.told] * ended_well
         assert ended_well or [name for name in ("models", "curves") if (clone.root / name).exists()] == []
-    # It is lost between the start of a stage's process and Python's own, and where a library swallows it as it loads.
+    # One of four was once not heard, and the run ended well; where it was lost has not been found.
     assert unheard[1:] == []
 
 
