@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from foldwise import engine, images, models, params
-from foldwise.crossvalidation import TrainFold
+from foldwise.crossvalidation import TrainFold, prepare
 from foldwise.engine import Progress
 from foldwise.files import Arrays
 from foldwise.folds import Fold, Folds, assign, load, save
@@ -48,9 +48,7 @@ class Steps:
 
     def __call__(self, fold: Fold, progress: Progress) -> Arrays:
         """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
-        torch.set_num_threads(1)
-        torch.set_deterministic_debug_mode("error")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # both as where a fold is trained
+        prepare(self.params.compute)
         train = self.params.train.model_copy(update={"epochs": 2, "patience": 0, "hardest": 1.0, "freeze_after": 1})
         plain = train.model_copy(update={"augment": "none"})
         random = np.random.default_rng(0)

@@ -1,13 +1,15 @@
 """Put the folds together: the headline numbers, the tables behind the plots, and the pictures."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
-from foldwise import console  # first, to hear Ctrl-C while the others load
-
-# isort: split
 import numpy as np
 
-from foldwise import files
+from foldwise import console, files
 from foldwise import plots as pictures
 from foldwise.folds import load as load_folds
 from foldwise.headline import describe

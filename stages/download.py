@@ -1,5 +1,10 @@
 """Bring the data set's original files, each proved by its digest."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
 from foldwise import console, datasets, rawdata

@@ -1,14 +1,16 @@
 """Let each fold's model predict its held-out fold and the test set, and score both."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
-from foldwise import console  # first, to hear Ctrl-C while the others load
-
-# isort: split
 import numpy as np
 import pandas as pd
 
-from foldwise import engine, files
+from foldwise import console, engine, files
 from foldwise.crossvalidation import PredictFold
 from foldwise.folds import load as load_folds
 from foldwise.images import load as load_images

@@ -1,5 +1,10 @@
 """Bring any data set to one form, and measure its pixels."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
 from foldwise import console, datasets, images, rawdata, subsets

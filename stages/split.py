@@ -1,5 +1,10 @@
 """Decide, for each repeat, in which fold each training image is held out."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
 from foldwise import console, images

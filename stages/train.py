@@ -1,13 +1,15 @@
 """Train one model per fold, many folds at a time."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
-from foldwise import console  # first, to hear Ctrl-C while the others load
-
-# isort: split
 import pandas as pd
 
-from foldwise import engine, files
+from foldwise import console, engine, files
 from foldwise.crossvalidation import EPOCH_COLUMNS, TrainFold, model_path
 from foldwise.folds import load as load_folds
 from foldwise.images import load as load_images

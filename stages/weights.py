@@ -1,5 +1,10 @@
 """Bring the weights that a network starts from, where it does not start from fresh ones."""
 
+from foldwise import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()
+
 from pathlib import Path
 
 from foldwise import console, files, pretrained

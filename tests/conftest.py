@@ -1,6 +1,7 @@
 """What many tests share: parameters with some knobs changed, small images, and the folds of them."""
 
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import yaml
 from hypothesis import settings
 from sklearn.datasets import load_digits
 
-from foldwise import folds, images
+from foldwise import folds, images, interrupts
 from foldwise.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,16 @@ RECIPE = {
     "compute.backend": "loky",
     "compute.n_jobs": 1,
 }
+
+
+@pytest.fixture
+def signals_of_a_new_process(monkeypatch):
+    """Listen to Ctrl-C as a new process does; then give the tests' own process back what it had."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(interrupts, "_heard", None)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture(scope="session")

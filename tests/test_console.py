@@ -1,11 +1,12 @@
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from foldwise import console
+from foldwise import console, interrupts
 from foldwise.errors import FoldwiseError
 from foldwise.params import Params
 
@@ -13,16 +14,15 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, signals_of_a_new_process):
     """Run a stage as from the command line, by default with the repository's parameters."""
-    handler = signal.getsignal(signal.SIGINT)
 
     def run(stage, *options, params=ROOT / "params.yaml"):
         monkeypatch.setattr(sys, "argv", ["stage.py", "--params", str(params), *options])
+        interrupts.listen()
         console.run(stage)
 
-    yield run
-    signal.signal(signal.SIGINT, handler)
+    return run
 
 
 def idle(params):
@@ -117,22 +117,6 @@ def test_a_second_interruption_is_ignored(run):
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-def test_a_process_that_was_told_to_ignore_interruptions_does_so(run):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run(idle)
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-
-
-def test_an_interruption_before_the_stage_runs_is_told_in_one_line(capsys):
-    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert capsys.readouterr().err == "interrupted; what is finished is kept, `dvc repro` goes on from there\n"
-
-
-def test_a_mistake_of_our_own_before_the_stage_runs_is_told_as_python_does(capsys):
-    sys.excepthook(ZeroDivisionError, ZeroDivisionError("by zero"), None)
-    assert capsys.readouterr().err == "ZeroDivisionError: by zero\n"
-
-
 @pytest.mark.parametrize("portable", [False, True])
 def test_a_stage_starts_anew_only_where_portable_bytes_are_asked_for(portable, run, tmp_path, monkeypatch):
     restarts = []
@@ -156,32 +140,59 @@ def test_an_interruption_is_heard_once(run):
         run(stage)
 
 
-def test_an_interruption_long_after_one_that_a_library_swallowed_is_heard(run, monkeypatch):
-    clock = iter([0.0, 1.0, 10.0])
-    monkeypatch.setattr(console, "_heard", -10.0)
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    heard = []
+def swallowed():
+    """Press Ctrl-C, and swallow the error, as a library does that is written in C."""
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_that_was_swallowed_ends_the_stage_at_its_next_line(run, capsys):
+    def stage(params):
+        console.say("before")
+        swallowed()
+        console.say("after")
+
+    with pytest.raises(SystemExit, match="130"):
+        run(stage)
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == ["before", "stage: interrupted"]
+
+
+def test_an_interruption_that_was_swallowed_after_the_last_line_is_told(run, capsys):
+    def stage(params):
+        swallowed()
+
+    with pytest.raises(SystemExit, match="130"):
+        run(stage)
+    assert capsys.readouterr().err.startswith("stage: interrupted;")
+
+
+def test_a_mistake_of_the_users_is_told_though_an_interruption_was_swallowed(run, capsys):
+    def stage(params):
+        swallowed()
+        raise FoldwiseError("what, where, what to do")
+
+    with pytest.raises(SystemExit, match="1"):
+        run(stage)
+    assert capsys.readouterr().err == "stage: what, where, what to do\n"
+
+
+def test_an_interruption_that_was_swallowed_while_libraries_loaded_ends_the_stage(run):
+    interrupts.listen()
+    swallowed()
+    ran = []
 
     def stage(params):
-        for _ in range(3):
-            try:
-                signal.raise_signal(signal.SIGINT)
-                heard.append(False)
-            except KeyboardInterrupt:
-                heard.append(True)
+        ran.append(params)
 
-    run(stage)
-    assert heard == [True, False, True]
-
-
-def test_after_a_stage_ctrl_c_ends_the_process_and_raises_nothing_that_would_be_swallowed(run):
-    run(idle)
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    with pytest.raises(SystemExit, match="130"):
+        run(stage)
+    assert ran == []
 
 
 def test_ctrl_c_ends_a_real_process_without_a_traceback():
     code = (
-        "import sys, time; from foldwise import console; sys.argv += ['--params', 'params.yaml']\n"
+        "import sys, time; from foldwise import console, interrupts\n"
+        "interrupts.listen(); sys.argv += ['--params', 'params.yaml']\n"
         "def wait(params):\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "console.run(wait)"
     )

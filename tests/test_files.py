@@ -152,22 +152,39 @@ def test_a_file_that_is_not_finished_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", ["ended", "come round"])
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_process_left_is_removed(kind, number, tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    stale = tmp_path / f".file.{ended.pid if number == 'ended' else os.getpid()}.part"
-    stale.touch() if kind == "file" else files.write_bytes(stale / "half", b"")
+@pytest.fixture(params=["temporary.write_bytes(b'other')", "files.write_bytes(temporary / 'one', b'other')"])
+def other(request, tmp_path):
+    """Let another process write a file, or a folder, until it is told to end."""
+    code = (
+        "import sys; from pathlib import Path; from foldwise import files\n"
+        f"with files.writing(Path(sys.argv[1])) as temporary: {request.param}; print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "\n"
+        yield process
+
+
+def test_what_a_killed_process_left_is_removed(other, tmp_path):
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # its number is still taken
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
     files.write_bytes(tmp_path / "file", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_another_process_is_writing_is_left_to_it(tmp_path):
-    other = tmp_path / f".file.{os.getppid()}.part"
-    other.touch()
+def test_what_another_process_is_writing_is_left_to_it(other, tmp_path):
     files.write_bytes(tmp_path / "file", b"")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "file"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".part"]
+    (tmp_path / "file").unlink()
+    other.communicate("\n")
+    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == [b"other"]
+
+
+def test_what_was_killed_before_it_wrote_anything_is_removed(tmp_path):
+    (tmp_path / ".file.abc.part").mkdir()
+    files.write_bytes(tmp_path / "file", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_comes_back_in_its_order(tmp_path):

@@ -81,7 +81,7 @@ class TrainFold:
         from foldwise import checkpoint, models, training
         from foldwise.randomness import seed_torch, streams
 
-        device = _prepare(self.params.compute)
+        device = prepare(self.params.compute)
         fold_streams, train = streams(self.params.train.seed, fold), self.params.train
         indices, data = self.folds.training(fold), self.images
         scope = pixel_statistics(data.train_images[indices]) if self.params.normalize.scope == "fold" else None
@@ -166,7 +166,7 @@ class PredictFold:
         from foldwise import models
         from foldwise.prediction import log_probabilities
 
-        device = _prepare(self.params.compute)
+        device = prepare(self.params.compute)
         path = model_path(self.models, fold)
         model = models.build(self.params.model.name, models.form_of(self.images), self.images.mean, self.images.std)
         models.load_weights(model, weights or self.read(fold), path)
@@ -187,8 +187,14 @@ def model_path(directory: Path, fold: Fold) -> Path:
     return directory / f"repeat-{fold.repeat}" / f"fold-{fold.fold}.safetensors"
 
 
-def _prepare(compute: Compute) -> "torch.device":
-    """Set this process up to compute a fold to the same bytes each time."""
+def prepare(compute: Compute) -> "torch.device":
+    """Set this process up to compute a fold to the same bytes each time, and give the device to do it on.
+
+    Raises
+    ------
+    FoldwiseError
+        If PyTorch does not see the device.
+    """
     import torch
 
     torch.set_num_threads(compute.threads_per_fold)

@@ -1,12 +1,13 @@
 """Writing files so that they are whole or absent, reading them so that a wrong one is noticed."""
 
-import errno
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,40 +31,32 @@ def writing(path: Path) -> Iterator[Path]:
     FoldwiseError
         If the disk is full or the folder cannot be written; what was at `path` is then still whole.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for other in path.parent.glob(f".{path.name}.*.part"):
-            if _killed(int(other.suffixes[-2][1:])):
-                _remove(other)
-        yield temporary
-        if temporary.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
+            with suppress(OSError), _locked(other):  # else its process still lives
+                shutil.rmtree(other, ignore_errors=True)
+        kind = {"prefix": f".{path.name}.", "suffix": ".part"}
+        with TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True, **kind) as folder, _locked(Path(folder)):
+            temporary = Path(folder, path.name)
+            yield temporary
+            if temporary.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
         reason = error.strerror or f"is the disk full? {error}"  # NumPy's own gives numbers alone
         raise FoldwiseError(f"{path} cannot be written: {reason}") from error
-    finally:
-        with suppress(OSError):  # a folder that cannot be looked into holds nothing of ours
-            _remove(temporary)
 
 
-def _killed(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return error.errno == errno.ESRCH
-    return process == os.getpid()  # an earlier one's number has come round to this one
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process, however that ends; its number may soon be another's."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 @contextmanager

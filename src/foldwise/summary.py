@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldwise import scores
-from foldwise.results import ENSEMBLE, Results
+from foldwise.results import Results
 from foldwise.statistics import apply_temperature, cross_fit_temperature, fit_temperature, mean_interval, reliability
 
 
@@ -65,7 +65,7 @@ def _spread(results: Results, column: str) -> dict[str, Any]:
 
 
 def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
-    return _pooled(results.predictions()[ENSEMBLE], names)
+    return _pooled((scores.ensemble(results.test), results.test_labels), names)
 
 
 def _pooled(answered: tuple[NDArray[Any], NDArray[np.int64]], names: tuple[str, ...]) -> dict[str, Any]:

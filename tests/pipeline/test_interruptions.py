@@ -286,19 +286,15 @@ def test_after_ctrl_c_the_bytes_are_those_of_an_undisturbed_run(interruption, un
 
 
 def test_ctrl_c_while_libraries_load_leaves_no_process_and_nothing_half_written(undisturbed, tmp_path):
-    unheard = []
     for share in (0.05, 0.1, 0.2, 0.3):
         clone = undisturbed.before("train", tmp_path / str(share))
         with clone.running("dvc", "repro") as run:
             run.wait_for("Running stage 'train'")
             time.sleep(share * undisturbed.seconds["train"])
             run.signal(signal.SIGINT)
-            ended_well = run.process.wait() == 0
+            assert run.process.wait() != 0, run.told
             assert clone.processes() == []
-        unheard += [run.told] * ended_well
-        assert ended_well or [name for name in ("models", "curves") if (clone.root / name).exists()] == []
-    # One of four was once not heard, and the run ended well; where it was lost has not been found.
-    assert unheard[1:] == []
+        assert [name for name in ("models", "curves") if (clone.root / name).exists()] == []
 
 
 @dataclass(frozen=True)
