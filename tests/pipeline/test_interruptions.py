@@ -1,11 +1,13 @@
 """A ten-fold run, disturbed in every way: the next one ends well, to the same bytes, and trains no fold twice."""
 
+import json
 import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,19 +86,25 @@ def is_torn(path: Path) -> bool:
     return path.exists() and path.stat().st_size % 8192 == 0
 
 
-def is_refused(record: Path) -> bool:
-    """Whether DVC cannot read its record any more, having heard Ctrl-C while it wrote it."""
-    try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(record.read_text()))
-    except (yaml.YAMLError, Invalid):
-        return True
+def is_refused(path: Path, read: Callable[[str], object]) -> bool:
+    """Whether DVC cannot read a file of its own any more, having heard Ctrl-C while it wrote it."""
+    with suppress(FileNotFoundError):
+        try:
+            read(path.read_text())
+        except (ValueError, yaml.YAMLError, Invalid):
+            return True
     return False
+
+
+def read_record(text: str) -> None:
+    """Read `dvc.lock` as DVC does."""
+    COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(text))
 
 
 def go_on(clone: Clone) -> str:
     """Type the command again; where DVC was ended in the middle of its own notes, take the way out of the README."""
     record, locks = clone.root / "dvc.lock", clone.root / ".dvc" / "tmp" / "rwlock"
-    if is_torn(record) or is_refused(record) or is_torn(locks):
+    if is_torn(record) or is_refused(record, read_record) or is_refused(locks, json.loads):
         clone.dvc("repro", status=None)
         locks.unlink(missing_ok=True)
         clone.git("checkout", "dvc.lock")
