@@ -238,7 +238,7 @@ def test_a_node_killed_while_it_trains_costs_its_own_folds_alone(long_run, clust
 
 def test_a_lost_head_is_told_in_a_line_and_the_next_run_resumes(long_run, cluster):
     made, stage = long_run
-    wait_until(lambda: list(made.folder.glob(".scratch/*/*.finished.*")), 100, made.log)
+    wait_until(lambda: list(made.folder.glob(".scratch/*/repeat-*.finished.safetensors")), 100, made.log)
     cluster.kill(1)
     assert stage.wait(100) == 1
     assert re.findall(r"^train: .*", made.log.read_text(), re.MULTILINE)[1:] == [

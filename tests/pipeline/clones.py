@@ -124,7 +124,8 @@ class Clone:
 
     def finished(self) -> set[str]:
         """Name the folds that scratch holds as finished."""
-        return {"{}.{}".format(*re.findall(r"\d+", path.name)) for path in self.root.glob(".scratch/*/*.finished.*")}
+        whole = self.root.glob(".scratch/*/repeat-*.finished.safetensors")
+        return {"{}.{}".format(*re.findall(r"\d+", path.name)) for path in whole}
 
     def processes(self) -> list[psutil.Process]:
         """Find what still runs in it."""
