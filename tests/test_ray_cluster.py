@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pytest
 import yaml
 from sklearn.datasets import load_digits
 
-from foldwise import files, folds, images
+from foldwise import datasets, files, folds, images, rawdata
 from foldwise.params import Params
 
 pytestmark = [
@@ -180,35 +181,46 @@ class Workspace:
         return {str(path.relative_to(self.folder / to)): path.read_bytes() for path in paths}
 
 
-def digits(count=400):
+def digits(_):
+    """400 of scikit-learn's digits."""
     found = load_digits()
-    return (found.images[:count] * 255 / 16).astype(np.uint8)[:, None], found.target[:count].astype(np.int64)
+    return (found.images[:400] * 255 / 16).astype(np.uint8)[:, None], found.target[:400].astype(np.int64)
 
 
-def large_digits():
-    """Digits in the form of MNIST: 28 x 28."""
-    small, labels = digits(200)
-    return np.pad(small.repeat(3, axis=2).repeat(3, axis=3), ((0, 0), (0, 0), (2, 2), (2, 2))), labels
+def mnist(folder):
+    """600 of MNIST's training images, from where `dvc repro` has left them, else from the mirrors."""
+    dataset = datasets.find("mnist")
+    rawdata.fetch(dataset, str(ROOT / "data" / "raw"), folder / "raw")
+    (pixels, labels), _ = rawdata.decode(dataset, folder / "raw")
+    return pixels[:600], labels[:600]
+
+
+def noise(_):
+    """8 MB of images without anything to see."""
+    pixels = np.random.default_rng(0).integers(256, size=(10_000, 1, 28, 28), dtype=np.uint8)
+    return pixels, np.arange(len(pixels)) % 10
 
 
 @pytest.fixture
 def workspace(cluster, tmp_path, parameters):
-    def make(pixels, labels):
-        data = images.Images.measured("digits", tuple("0123456789"), (pixels, labels), (pixels[:100], labels[:100]))
-        params: Params = parameters({"cv.k": 5, "compute.n_jobs": -1})
-        images.save(data, tmp_path / "data")
-        folds.save(tmp_path / "folds", folds.assign(labels, params.cv), params.cv)
-        files.write_arrays(tmp_path / "weights.safetensors", {})
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
-        return Workspace(tmp_path, cluster)
+    def make(data, k=5):
+        folder = tmp_path / str(k)
+        pixels, labels = data(tmp_path)
+        made = images.Images.measured("digits", tuple("0123456789"), (pixels, labels), (pixels[:100], labels[:100]))
+        params: Params = parameters({"cv.k": k, "compute.n_jobs": -1})
+        images.save(made, folder / "data")
+        folds.save(folder / "folds", folds.assign(labels, params.cv), params.cv)
+        files.write_arrays(folder / "weights.safetensors", {})
+        (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
+        return Workspace(folder, cluster)
 
     cluster.start()
     return make
 
 
-@pytest.mark.parametrize("data", [digits, large_digits])
+@pytest.mark.parametrize("data", [digits, mnist])
 def test_a_cluster_gives_the_bytes_of_loky(data, workspace):
-    made = workspace(*data())
+    made = workspace(data)
     for backend in ("loky", "ray"):
         for stage in STAGES:
             made.run(stage, backend, backend)
@@ -216,10 +228,40 @@ def test_a_cluster_gives_the_bytes_of_loky(data, workspace):
     assert made.content("ray") == made.content("loky") != {}
 
 
+def moved():
+    """Bytes that have gone over the loopback network."""
+    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
+    return int(line.split()[1])
+
+
+def peak(process):
+    """Most memory that a process has had, in bytes; 0 once it has ended."""
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0
+
+
+def test_neither_the_bytes_moved_nor_the_memory_of_the_stage_grow_with_k(workspace, record_property):
+    costs = {}
+    for k in (5, 20):
+        made, before = workspace(noise, k), moved()
+        stage, peaks = made.start("train", "ray", "ray", epochs=1, batch_size=2048), {}
+        while stage.poll() is None:
+            peaks |= {process: max(peaks.get(process, 0), peak(process)) for process in session(stage.pid)}
+            time.sleep(0.05)
+        assert stage.wait() == 0, made.log.read_text()
+        costs[k] = moved() - before, peaks[stage.pid], max(peaks.values())  # the most: of what speaks to Ray
+        record_property(f"moved, peak of the stage and of its process, k = {k}", costs[k])
+    images_once = 10_000 * 28 * 28
+    assert costs[5][0] > images_once
+    assert [more - less < images_once for less, more in zip(costs[5], costs[20], strict=True)] == [True] * 3
+
+
 @pytest.fixture
 def long_run(workspace):
     """Start a run whose folds take seconds, after one of the same on this machine."""
-    made, epochs = workspace(*digits()), {"epochs": 60}
+    made, epochs = workspace(digits), {"epochs": 60}
     made.run("train", "loky", "loky", **epochs)
     shutil.rmtree(made.folder / ".scratch", ignore_errors=True)
     return made, made.start("train", "ray", "ray", **epochs)
