@@ -191,8 +191,15 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """Find joblib's workers."""
+        return self._below("popen_loky")
+
+    def stages(self) -> list[psutil.Process]:
+        """Find the processes of stages; one that ends has no command line any more."""
+        return self._below("stages/")
+
+    def _below(self, word: str) -> list[psutil.Process]:
         below = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in below if any("popen_loky" in word for word in command_of(process))]
+        return [process for process in below if any(word in part for part in command_of(process))]
 
 
 def command_of(process: psutil.Process) -> list[str]:

@@ -52,9 +52,10 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a disturbance left, and what the next run made of it."""
+    """What a disturbance left, and what the next run made of it; `reached`: there was a stage's process to hear it."""
 
     inside: bool
+    reached: bool
     status: int
     finished: set[str]
     left_running: list[str]
@@ -129,12 +130,16 @@ def disturb(undisturbed: Undisturbed, how: int, stage: str, share: float, n_jobs
             run.wait_for(f"Running stage '{stage}'")
             time.sleep(share * undisturbed.seconds[stage])
             inside = run.process.poll() is None
+            reached = False
             if inside:
+                at_work = set(run.stages())
                 run.signal(how)
+                # One that had begun to end before would not be found any more.
+                reached = bool(at_work.intersection(run.stages()))
             status = run.process.wait()
             left = remaining(clone)
         share /= 2  # it was faster than the undisturbed run
-    return Outcome(inside, status, clone.finished(), left, run.told, go_on(clone), clone)
+    return Outcome(inside, reached, status, clone.finished(), left, run.told, go_on(clone), clone)
 
 
 def thirty(seed: int) -> Iterator[tuple[str, float, int]]:
@@ -154,10 +159,11 @@ def disturbances(request, undisturbed, tmp_path_factory):
         return list(pool.map(lambda moment: disturb(undisturbed, request.param, *moment, folder), moments))
 
 
-def test_of_thirty_disturbed_runs_at_most_one_ends_well(disturbances):
+def test_no_run_ends_well_that_was_disturbed_while_a_stage_worked(disturbances):
     assert [outcome.inside for outcome in disturbances] == [True] * 30
-    # DVC hears no Ctrl-C between the end of a stage's process and its own next step.
-    assert [outcome.told for outcome in disturbances if outcome.status == 0][1:] == []
+    assert any(outcome.reached or outcome.status == -signal.SIGKILL for outcome in disturbances)
+    # While a stage's process gives its memory back at its end, nobody hears Ctrl-C: DVC ignores it until then.
+    assert [outcome.told for outcome in disturbances if outcome.status == 0 and outcome.reached] == []
 
 
 def test_hardly_ever_is_a_disturbance_told_at_length(disturbances):
@@ -294,11 +300,16 @@ def test_after_ctrl_c_the_bytes_are_those_of_an_undisturbed_run(interruption, un
 
 
 def test_ctrl_c_while_libraries_load_leaves_no_process_and_nothing_half_written(undisturbed, tmp_path):
-    for share in (0.05, 0.1, 0.2, 0.3):
-        clone = undisturbed.before("train", tmp_path / str(share))
+    for seconds in (
+        0.1,
+        0.3,
+        0.6,
+        1.0,
+    ):  # not a share of the stage's time: read from the disk, libraries take most of it
+        clone = undisturbed.before("train", tmp_path / str(seconds))
         with clone.running("dvc", "repro") as run:
             run.wait_for("Running stage 'train'")
-            time.sleep(share * undisturbed.seconds["train"])
+            time.sleep(seconds)
             run.signal(signal.SIGINT)
             assert run.process.wait() != 0, run.told
             assert clone.processes() == []
