@@ -300,12 +300,8 @@ def test_after_ctrl_c_the_bytes_are_those_of_an_undisturbed_run(interruption, un
 
 
 def test_ctrl_c_while_libraries_load_leaves_no_process_and_nothing_half_written(undisturbed, tmp_path):
-    for seconds in (
-        0.1,
-        0.3,
-        0.6,
-        1.0,
-    ):  # not a share of the stage's time: read from the disk, libraries take most of it
+    # No shares of the stage's time, which is longer where libraries are read from the disk.
+    for seconds in (0.1, 0.3, 0.6, 1.0):
         clone = undisturbed.before("train", tmp_path / str(seconds))
         with clone.running("dvc", "repro") as run:
             run.wait_for("Running stage 'train'")
