@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import yaml
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -121,6 +122,11 @@ class Clone:
         tops = [self.root / name for name in names or TRACKED + CACHED]
         paths = [path for top in tops for path in (top, *top.rglob("*"))]
         return {str(path.relative_to(self.root)): path.read_bytes() for path in paths if path.is_file()}
+
+    def cached_runs(self, stage: str) -> list[Path]:
+        """Find the entries of DVC's run-cache for a stage."""
+        entries = filter(Path.is_file, (self.root / ".dvc" / "cache" / "runs").rglob("*"))
+        return [entry for entry in entries if f" stages/{stage}.py " in yaml.safe_load(entry.read_text())["cmd"]]
 
     def finished(self) -> set[str]:
         """Name the folds that scratch holds as finished."""
