@@ -93,6 +93,13 @@ def test_pixel_statistics_do_not_depend_on_the_order_of_the_images():
     assert images.pixel_statistics(pixels) == images.pixel_statistics(random.permutation(pixels))
 
 
+def test_pixel_statistics_of_chosen_images_are_those_of_a_copy():
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 256, (40, 2, 5, 6), dtype=np.uint8)
+    chosen = random.permutation(40)[:17]
+    assert images.pixel_statistics(pixels, chosen) == images.pixel_statistics(pixels[chosen])
+
+
 def test_pixel_statistics_of_black_and_white_are_a_half():
     pixels = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)
     assert images.pixel_statistics(pixels) == ((0.5,), (0.5,))

@@ -84,7 +84,7 @@ class TrainFold:
         device = prepare(self.params.compute)
         fold_streams, train = streams(self.params.train.seed, fold), self.params.train
         indices, data = self.folds.training(fold), self.images
-        scope = pixel_statistics(data.train_images[indices]) if self.params.normalize.scope == "fold" else None
+        scope = pixel_statistics(data.train_images, indices) if self.params.normalize.scope == "fold" else None
         seed_torch(fold_streams.weights)
         model = models.build(self.params.model.name, models.form_of(data), *(scope or (data.mean, data.std)))
         if self.weights:
