@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-all bench lint format lock clean
+.PHONY: repro test test-all bench ray lint format lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -19,12 +19,8 @@ test-all: .venv/installed
 	pytest -m qemu --no-cov & emulated=$$!; pytest -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
 
 # The comparison with the alternatives, about an hour on two quiet cores; QUICK=1: a few minutes, writes nothing.
-bench: .venv/benched
+bench: .venv/installed
 	python benchmarks/run.py $(if $(QUICK),--quick)
-
-.venv/benched: .venv/installed benchmarks/requirements.lock
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
-	@touch $@
 
 lint: .venv/installed
 	ruff check .
@@ -36,23 +32,42 @@ format: .venv/installed
 	ruff format .
 
 # Pins and hashes for every platform, without an index's address; one that a run's numbers depend on, one of tools.
-lock: .venv/installed
+# A pin stays while the index has it: UPGRADE=--upgrade, or UPGRADE='-P NAME', takes the newest of all, or of one.
+lock: $(BIN)/uv
 	uv pip compile $(LOCK) -o requirements.lock
-	uv pip compile $(LOCK) --extra dev -c requirements.lock -o requirements-dev.lock \
-	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock | sort -u)
-	uv pip compile $(LOCK) --extra bench -c requirements.lock -c requirements-dev.lock -o benchmarks/requirements.lock \
-	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock requirements-dev.lock | sort -u)
-	uv pip compile $(LOCK) --extra ray -c requirements.lock -o requirements-ray.lock \
-	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements.lock | sort -u)
-LOCK = -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml
+	uv pip compile $(LOCK) --extra dev $(call beside,requirements.lock) -o requirements-dev.lock
+	uv pip compile $(LOCK) --extra ray -c requirements-dev.lock $(call beside,requirements.lock) -o requirements-ray.lock
+LOCK = -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE) pyproject.toml
+beside = -c $(1) $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' $(1) | sort -u)
 
 .venv/installed: requirements.lock requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foldwise needs Python 3.11 or later: make PYTHON=python3.11")'
 	@echo "Installing into .venv (some GB, a few minutes)"
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	$(VENV)
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL) -e .
+	$(CHECK)
+
+# Ray, for compute.backend: ray.
+ray: .venv/with-ray
+.venv/with-ray: .venv/installed requirements-ray.lock
+	$(INSTALL) --require-hashes -r requirements-ray.lock
+	$(CHECK)
+
+# By itself, as a lock is made anew where it can no longer be installed.
+$(BIN)/uv:
+	$(VENV)
+	sed -n '/^uv==/,/[^\]$$/p' requirements-dev.lock >.venv/uv.lock
+	$(INSTALL) --require-hashes -r .venv/uv.lock
+
+# Whatever the version of pip, the index is asked for what a lock names and for nothing else: not for what a package
+# wishes to have beside it, nor for what builds one that is no wheel (setuptools, of requirements.lock, does).
+# An option in pip's own variable, as a pip that no longer knows it passes over it.
+INSTALL = PIP_USE_PEP517=1 $(PIP) install -q --disable-pip-version-check --no-deps --no-build-isolation
+PIP = $(BIN)/python -I -m pip
+VENV = @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14) and \
+  "Foldwise needs Python 3.11 to 3.14, for which its locks have wheels: make PYTHON=python3.14")' && $(PYTHON) -m venv .venv
+CHECK = @$(PIP) check && touch $@ || { echo "What is in .venv does not fit together: make clean, then the same again"; exit 1; }
 
 clean:
 	rm -rf .venv .scratch

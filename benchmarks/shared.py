@@ -46,4 +46,4 @@ def needed() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         name = Path(sys.argv[0]).name
-        sys.exit(f"{name}: the package {error.name} is not installed: run `make bench`, or pip install -e '.[bench]'")
+        sys.exit(f"{name}: the package {error.name} is not installed: run `make bench`")

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import packages
 import pytest
 
 from foldwise import formats
@@ -316,14 +316,7 @@ def index(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(path))
 
     def publish(member, content):
-        info = "hub-1.0.dist-info"
-        with zipfile.ZipFile(path / "hub-1.0-py3-none-any.whl", "w") as wheel:
-            wheel.writestr(member, content)
-            wheel.writestr(
-                f"{info}/METADATA", "Metadata-Version: 2.1\nName: hub\nVersion: 1.0\nRequires-Dist: nowhere\n"
-            )
-            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            wheel.writestr(f"{info}/RECORD", "")
+        packages.wheel(path, "hub", "1.0", ["nowhere"], {member: content})
 
     return publish
 

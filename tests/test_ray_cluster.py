@@ -16,11 +16,13 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from locks import open_ends, pins, project
 from sklearn.datasets import load_digits
 
 from foldwise import datasets, files, folds, images, rawdata
@@ -126,11 +128,16 @@ def wait_until(condition, seconds, log):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    installed = tmp_path_factory.mktemp("installed")
+def installed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", "--target", installed, "-r", ROOT / "requirements-ray.lock"]
+    command += ["--require-hashes", "--target", folder, "-r", ROOT / "requirements-ray.lock"]
     subprocess.run(command, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(installed, tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"PYTHONPATH": str(installed), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
     environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -248,6 +255,16 @@ def peak(process):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
         return int(found[1]) * 1024 if found else 0
     return 0
+
+
+def test_the_lock_of_ray_is_closed(installed):
+    pinned = pins("requirements.lock", "requirements-dev.lock", "requirements-ray.lock")
+    assert open_ends(project("dev", "ray"), pinned, distributions(path=[str(installed), *sys.path])) == []
+
+
+def test_a_cluster_needs_no_tools_beside_ray(installed):
+    pinned = pins("requirements.lock", "requirements-ray.lock")
+    assert open_ends(project("ray"), pinned, distributions(path=[str(installed), *sys.path])) == []
 
 
 def test_neither_the_bytes_moved_nor_the_memory_of_the_stage_grow_with_k(workspace, record_property):
