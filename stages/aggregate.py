@@ -1,9 +1,9 @@
 """Put the folds together: the headline numbers, the tables behind the plots, and the pictures."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def aggregate(
     )
     rescaled = recalibrate(results) if params.evaluate.temperature else None
     summary, made = summarize(results, rescaled), tables(results, rescaled)
+    drawn = {name: pictures.png(figure) for name, figure in pictures.figures(results, made, data.train_images).items()}
     files.write_json(metrics, summary)
-    with files.writing(plots) as temporary:
-        for name, table in made.items():
-            files.write_csv(temporary / f"{name}.csv", table)
-        for name, figure in pictures.figures(results, made, data.train_images).items():
-            files.write_bytes(temporary / "images" / f"{name}.png", pictures.png(figure))
+    for name, table in made.items():
+        files.write_csv(plots / f"{name}.csv", table)
+    for name, picture in drawn.items():
+        files.write_bytes(plots / "images" / f"{name}.png", picture)
     console.say(describe(summary))
 
 

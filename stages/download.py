@@ -1,9 +1,9 @@
 """Bring the data set's original files, each proved by its digest."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
 """Let each fold's model predict its held-out fold and the test set, and score both."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 

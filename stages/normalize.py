@@ -1,9 +1,9 @@
 """Bring any data set to one form, and measure its pixels."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 

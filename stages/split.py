@@ -1,9 +1,9 @@
 """Decide, for each repeat, in which fold each training image is held out."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 

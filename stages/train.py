@@ -1,15 +1,15 @@
 """Train one model per fold, many folds at a time."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 
 import pandas as pd
 
-from foldwise import console, engine, files
+from foldwise import console, engine, files, libraries
 from foldwise.crossvalidation import EPOCH_COLUMNS, TrainFold, model_path
 from foldwise.folds import load as load_folds
 from foldwise.images import load as load_images
@@ -18,9 +18,17 @@ from foldwise.scratch import Scratch
 
 
 def train(
-    params: Params, *, normalized: Path, folds: Path, weights: Path, scratch: Path, models: Path, curves: Path
+    params: Params,
+    *,
+    normalized: Path,
+    folds: Path,
+    weights: Path,
+    requirements: Path,
+    scratch: Path,
+    models: Path,
+    curves: Path,
 ) -> None:
-    """Write each fold's model and the learning curves."""
+    """Write each fold's model, the learning curves, and the versions of the libraries that made them."""
     data = load_images(normalized)
     dealt = load_folds(folds, len(data.train_labels))
     start = files.read_arrays(weights)
@@ -28,6 +36,9 @@ def train(
     kept = Scratch.of(scratch, data.train_images, data.train_labels, dealt.assignments, *start.values(), *recipe)
     kept.clear_if_recorded()
     console.say(f"train: {params.model.name}, {len(dealt)} folds, {params.train.epochs} epochs")
+    versions = libraries.installed()
+    if other := libraries.unlike(versions, requirements.read_text(encoding="utf-8")):
+        console.say(f"train: {other}: numbers may differ; `make repro` runs with what {requirements.name} pins")
     task = TrainFold(data, dealt, params, start, kept)
     epochs, steps = [], []
     with files.writing(models) as temporary:
@@ -40,6 +51,7 @@ def train(
     for name, tables, columns in (("epochs", epochs, EPOCH_COLUMNS), ("steps", steps, ("step", "loss"))):
         table = pd.concat(tables)[["repeat", "fold", *columns]].sort_values(["repeat", "fold", columns[0]])
         files.write_csv(curves / f"{name}.csv", table)
+    files.write_json(curves / "libraries.json", versions)
     kept.end()
 
 

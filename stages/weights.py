@@ -1,9 +1,9 @@
 """Bring the weights that a network starts from, where it does not start from fresh ones."""
 
-from foldwise import interrupts
+from foldwise import startup
 
 if __name__ == "__main__":
-    interrupts.listen()
+    startup.begin()
 
 from pathlib import Path
 

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -185,6 +186,37 @@ def test_what_was_killed_before_it_wrote_anything_is_removed(tmp_path):
     (tmp_path / ".file.abc.part").mkdir()
     files.write_bytes(tmp_path / "file", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture(params=["ENOSYS", "EOPNOTSUPP", "ENOLCK"])
+def no_locks(request, monkeypatch):
+    """Be on a file system that has no `flock`, as Lustre and some of NFS and FUSE are."""
+
+    def flock(file, how):
+        raise OSError(getattr(errno, request.param), "not on this file system")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+
+
+def test_where_there_are_no_locks_files_are_written(no_locks, tmp_path):
+    files.write_bytes(tmp_path / "file", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_where_there_are_no_locks_nothing_is_removed_that_may_be_anothers(no_locks, tmp_path):
+    (tmp_path / ".file.abc.part").mkdir()
+    files.write_bytes(tmp_path / "file", b"")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".part"]
+
+
+def test_where_files_cannot_be_mapped_arrays_are_read(tmp_path, monkeypatch):
+    def mmap(*_, **__):
+        raise OSError(errno.ENODEV, "No such device")
+
+    files.write_array(tmp_path / "file", np.arange(3))
+    monkeypatch.setattr("mmap.mmap", mmap)
+    assert files.read_array(tmp_path / "file", np.int64, 1).tolist() == [0, 1, 2]
 
 
 def test_json_comes_back_in_its_order(tmp_path):

@@ -1,14 +1,11 @@
-import ast
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from foldwise import interrupts
 
-ROOT = Path(__file__).parents[1]
 ONE_LINE = "interrupted; what is finished is kept, `dvc repro` goes on from there\n"
 
 pytestmark = pytest.mark.usefixtures("signals_of_a_new_process")
@@ -37,6 +34,13 @@ def test_an_interruption_is_told_in_one_line(capsys):
     interrupts.listen()
     sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert capsys.readouterr().err == ONE_LINE
+
+
+def test_in_a_copy_of_dvcs_nothing_is_said_to_be_kept(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert interrupts.remedy() == "nothing is kept in DVC's copy for `--temp` or the queue: run the experiment again"
 
 
 def test_what_a_library_makes_of_an_interruption_is_told_in_one_line(capsys):
@@ -89,9 +93,3 @@ def test_at_the_end_ctrl_c_ends_the_process_and_raises_nothing_that_would_be_swa
     interrupts.listen()
     interrupts.end()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_each_stage_listens_before_it_loads_anything_else(path):
-    first = [ast.unparse(statement) for statement in ast.parse(path.read_text(encoding="utf-8")).body[1:3]]
-    assert first == ["from foldwise import interrupts", "if __name__ == '__main__':\n    interrupts.listen()"]

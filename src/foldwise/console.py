@@ -60,7 +60,7 @@ def run(stage: Callable[..., None]) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _print(f"{name}: {interrupts.INTERRUPTED}")
+        _print(f"{name}: interrupted; {interrupts.remedy()}")
         raise SystemExit(130) from None
 
 

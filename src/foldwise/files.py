@@ -1,5 +1,6 @@
 """Writing files so that they are whole or absent, reading them so that a wrong one is noticed."""
 
+import errno
 import fcntl
 import json
 import os
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
+# How Lustre, NFS and FUSE say that they have no such call.
+_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENODEV}
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
@@ -34,8 +38,9 @@ def writing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for other in path.parent.glob(f".{path.name}.*.part"):
-            with suppress(OSError), _locked(other):  # else its process still lives
-                shutil.rmtree(other, ignore_errors=True)
+            with suppress(OSError), _locked(other) as proved:
+                if proved:  # else its process may still live
+                    shutil.rmtree(other, ignore_errors=True)
         kind = {"prefix": f".{path.name}.", "suffix": ".part"}
         with TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True, **kind) as folder, _locked(Path(folder)):
             temporary = Path(folder, path.name)
@@ -52,11 +57,17 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however that ends; its number may soon be another's."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a lock that ends with the process, however that ends; False on a file system that has none."""
     with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            yield False
+        else:
+            yield True
 
 
 @contextmanager
@@ -104,7 +115,7 @@ def read_array(path: Path, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
         If the file is missing, not whole, holds objects, or has another type or number of dimensions.
     """
     with _reading(path, "NumPy array"):
-        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        array = _mapped(path)
         if array.size == 0:
             raise ValueError("empty")
     if array.dtype != np.dtype(dtype) or array.ndim != ndim:
@@ -112,6 +123,16 @@ def read_array(path: Path, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
             f"{path} holds {array.dtype} of {array.ndim} dimensions where {np.dtype(dtype)} of {ndim} is expected: "
             "delete it and run `dvc checkout` or `dvc repro`"
         )
+    return array
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        array = np.load(path, allow_pickle=False)
     return array
 
 

@@ -1,12 +1,14 @@
 """Ctrl-C, heard whenever it comes: a library that is being loaded may swallow the error that Python raises for it."""
 
+from __future__ import annotations
+
 # Nothing else is loaded here: what is loaded before `listen` is loaded unheard.
+import os
 import signal
 import sys
 import time
 from types import FrameType, TracebackType
 
-INTERRUPTED = "interrupted; what is finished is kept, `dvc repro` goes on from there"
 _SECONDS_TO_END = 2.0
 
 _heard: float | None = None
@@ -17,6 +19,13 @@ def listen() -> None:
     sys.excepthook = _end_in_one_line
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+
+
+def remedy() -> str:
+    """Say how to go on after a run that was cut short: in DVC's own copies of a repository nothing is kept."""
+    if os.path.join(".dvc", "tmp", "exps", "") in os.getcwd():  # noqa: PTH109, PTH118
+        return "nothing is kept in DVC's copy for `--temp` or the queue: run the experiment again"
+    return "what is finished is kept, `dvc repro` goes on from there"
 
 
 def check() -> None:
@@ -43,6 +52,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     # NumPy, for one, makes an error of its own of an interruption while it is loaded.
     if issubclass(kind, KeyboardInterrupt) or _heard is not None:
-        print(INTERRUPTED, file=sys.stderr)
+        print(f"interrupted; {remedy()}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

@@ -110,7 +110,7 @@ class Compute(_Section):
     device: Literal["cpu", "cuda", "mps"]
     threads_per_fold: Annotated[Count, Field(le=1024)]
     portable: Flag
-    backend: str
+    backend: Literal["loky", "ray"]
     n_jobs: Annotated[int, Field(strict=True, ge=-1)]
     gpus_per_fold: NotNegative
 

@@ -16,10 +16,10 @@ from clones import ROOT, listed
 PACKAGE = ROOT / "src" / "foldwise"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 LOCK = "requirements.lock"
-# Their bytes are proved by digest, whichever library fetched or unpacked them.
-PROVED = {"download", "weights"}
-# They change how fast and from where, never what.
-KNOBS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold", "data.mirror"}
+# Their bytes are proved by digest, whichever library fetched or unpacked them; or they write none.
+PROVED = {"check", "download", "weights"}
+# They change how fast, never what.
+KNOBS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold"}
 SOURCES = [*sorted(PACKAGE.glob("*.py")), *sorted((ROOT / "stages").glob("*.py"))]
 
 
@@ -88,6 +88,7 @@ def test_other_deps_are_the_inputs_on_the_command_line(stage):
     written = {path for other in STAGES.values() for path in outs(other)}
     words = set(shlex.split(STAGES[stage]["cmd"]))
     inputs = words & written - set(outs(STAGES[stage]))
+    inputs |= {"params.yaml"} if stage == "check" else set()
     assert {dep for dep in STAGES[stage]["deps"] if not dep.endswith(".py")} - {LOCK} == inputs
 
 
@@ -103,7 +104,12 @@ def test_no_dep_is_named_twice(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_the_code_beside_it(stage):
-    assert STAGES[stage]["cmd"].startswith(f"PYTHONPATH=src python stages/{stage}.py --params params.yaml ")
+    assert STAGES[stage]["cmd"].startswith(f"env PYTHONPATH=src python3 stages/{stage}.py --params params.yaml")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_command_has_nothing_that_shells_disagree_about(stage):
+    assert re.fullmatch(r"[\w ./=-]+", STAGES[stage]["cmd"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -130,6 +136,11 @@ def test_every_knob_has_a_comment():
         if is_knob and not re.search(r"# \w", line) and not re.match(r" +# \w", before):
             bare.append(line)
     assert bare == []
+
+
+def test_the_pages_of_dvc_plots_are_ignored_in_every_folder():
+    command = ["git", "check-ignore", "--no-index", "dvc_plots/index.html", "docs/dvc_plots/index.html"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.count("\n") == 2
 
 
 def test_every_cached_out_is_ignored_by_git():

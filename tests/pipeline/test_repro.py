@@ -80,7 +80,7 @@ def test_a_second_run_runs_nothing(repeated):
 
 def test_another_number_of_folds_is_one_override(three_folds):
     clone, told = three_folds
-    assert ran(told) == ["split", "train", "evaluate", "aggregate"]
+    assert ran(told) == ["check", "split", "train", "evaluate", "aggregate"]
     assert {path.stem for path in clone.root.glob("models/repeat-0/*")} == {"fold-0", "fold-1", "fold-2"}
 
 
@@ -106,7 +106,7 @@ def test_the_page_of_plots_is_made_and_light(three_folds, tmp_path):
 @pytest.mark.slow
 def test_a_forced_run_comes_out_byte_for_byte(repeated):
     before = repeated.content()
-    assert len(ran(repeated.dvc("repro", "--force"))) == 7
+    assert len(ran(repeated.dvc("repro", "--force"))) == 8
     assert repeated.content() == before
     assert repeated.git("status", "--short") == ""
 
@@ -115,14 +115,13 @@ def test_a_forced_run_comes_out_byte_for_byte(repeated):
     ("knobs", "told"),
     [
         ({"cv.k": "many"}, "params.yaml: cv.k is 'many': input should be a valid integer"),
-        ({"data.name": "digit"}, "digits"),
         ({"train.lr": "-1"}, "params.yaml: train.lr is -1: input should be greater than 0"),
     ],
 )
 def test_a_mistake_in_the_parameters_is_told_in_one_line(clone, knobs, told):
     clone.turn(knobs)
     printed = clone.dvc("repro", status=None)
-    lines = [line for line in printed.splitlines() if line.startswith("download: ")]
+    lines = [line for line in printed.splitlines() if line.startswith("check: ")]
     assert (len(lines), "Traceback" in printed) == (1, False)
     assert told in lines[0]
 

@@ -55,7 +55,7 @@ def aggregate(folder, params):
 def aggregated(left_behind, parameters, tmp_path_factory):
     folder = tmp_path_factory.mktemp("aggregated")
     shutil.copytree(left_behind, folder, dirs_exist_ok=True)
-    files.write_bytes(folder / "plots" / "stale.csv", b"")
+    files.write_bytes(folder / "plots" / "README.md", b"of my own")
     aggregate(folder, parameters())
     return folder
 
@@ -87,12 +87,13 @@ def test_the_tables_are_written_beside_the_pictures(aggregated):
 
 def test_a_second_run_gives_the_same_bytes(aggregated, left_behind, parameters, tmp_path):
     shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
+    files.write_bytes(tmp_path / "plots" / "README.md", b"of my own")
     aggregate(tmp_path, parameters())
     assert contents(tmp_path) == contents(aggregated)
 
 
-def test_tables_of_an_earlier_run_do_not_linger(aggregated):
-    assert "stale.csv" not in contents(aggregated / "plots")
+def test_files_of_the_users_own_stay_in_the_folder(aggregated):
+    assert contents(aggregated / "plots")["README.md"] == b"of my own"
 
 
 def test_the_console_gets_the_summary(run, capsys):

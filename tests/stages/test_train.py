@@ -1,6 +1,7 @@
 import os
 import runpy
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ stage = runpy.run_path(str(ROOT / "stages" / "train.py"))["train"]
 def train(digits, parameters, tmp_path):
     """Run the stage: train({"train.lr": 0.1}); what it writes is in the folder it gives."""
 
-    def run(changes=None, out="out"):
+    def run(changes=None, out="out", requirements=""):
         params = parameters({"cv.k": 2, "cv.repeats": 2} | (changes or {}))
         images.save(digits, tmp_path / "normalized")
         folds.save(tmp_path / "folds", folds.assign(digits.train_labels, params.cv), params.cv)
@@ -32,7 +33,9 @@ def train(digits, parameters, tmp_path):
             files.write_arrays(tmp_path / "weights.safetensors", {})
         inputs = {name: tmp_path / name for name in ("normalized", "folds", "scratch")}
         outputs = {name: tmp_path / out / name for name in ("models", "curves")}
-        stage(params, **inputs, weights=tmp_path / "weights.safetensors", **outputs)
+        (tmp_path / "requirements.lock").write_text(requirements)
+        weights, lock = tmp_path / "weights.safetensors", tmp_path / "requirements.lock"
+        stage(params, **inputs, weights=weights, requirements=lock, **outputs)
         return tmp_path / out
 
     return run
@@ -42,15 +45,26 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
 
 
-def test_each_fold_has_a_model_and_there_are_two_tables(train):
+def test_each_fold_has_a_model_and_there_are_two_tables_and_the_libraries(train):
     models = [f"models/repeat-{repeat}/fold-{fold}.safetensors" for repeat in (0, 1) for fold in (0, 1)]
-    assert sorted(contents(train())) == ["curves/epochs.csv", "curves/steps.csv", *models]
+    assert sorted(contents(train())) == ["curves/epochs.csv", "curves/libraries.json", "curves/steps.csv", *models]
 
 
 def test_a_model_holds_weights_and_normalisation_constants_alone(train):
     names = files.read_arrays(train() / "models" / "repeat-1" / "fold-0.safetensors").keys()
     assert {"0.mean", "0.std", "1.0.weight"} < names
     assert not names & {"epochs", "losses"}
+
+
+def test_the_versions_of_the_libraries_are_kept(train):
+    assert files.read_json(train() / "curves" / "libraries.json")["torch"] == version("torch")
+
+
+def test_libraries_that_are_not_the_pinned_ones_are_told_at_the_start(train, capsys):
+    train(requirements="torch==1.0.0\nnumpy==1.0.0\n")
+    lines = capsys.readouterr().err.splitlines()
+    own = f"torch {version('torch')} (pinned: 1.0.0), numpy {version('numpy')} (pinned: 1.0.0)"
+    assert lines[1].startswith(f"train: {own}: numbers may differ;")
 
 
 def test_there_is_a_row_for_each_epoch_of_each_fold(train):
@@ -164,7 +178,8 @@ def test_folds_of_other_data_are_told(train, digits, parameters, tmp_path):
     train()
     cv = parameters().cv
     folds.save(tmp_path / "folds", folds.assign(digits.train_labels[:79], cv), cv)
-    inputs = {name: tmp_path / name for name in ("normalized", "folds", "scratch", "models", "curves")}
+    names = "normalized", "folds", "requirements", "scratch", "models", "curves"
+    inputs = {name: tmp_path / name for name in names}
     with pytest.raises(FoldwiseError, match=r"folds deals 79 images in 1 repeats where 80 in 1 are expected"):
         stage(parameters(), **inputs, weights=tmp_path / "weights.safetensors")
 
