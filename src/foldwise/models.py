@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from foldwise.errors import FoldwiseError
 from foldwise.files import Arrays
 from foldwise.images import Images
+from foldwise.prediction import fault
 
 
 class ImageForm(NamedTuple):
@@ -159,13 +160,23 @@ def build(name: str, form: ImageForm, mean: Sequence[float], std: Sequence[float
     Raises
     ------
     FoldwiseError
-        If the name is unknown.
+        If the name is unknown, or the network cannot be trained on such images.
     """
     if name not in NETWORKS:
         near = get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(NETWORKS)}"
         raise FoldwiseError(f"params.yaml: model.name is {name!r}, which is not known: {hint}")
-    return nn.Sequential(Normalize(mean, std), NETWORKS[name](form))
+    cause: Exception | None = None
+    try:
+        model = nn.Sequential(Normalize(mean, std), NETWORKS[name](form))
+        found = fault(model, form[:3], form.classes)
+    except Exception as error:  # a network is anybody's code
+        cause, said = error, (str(error).splitlines() or [""])[0]
+        found = f"fails on images of {' x '.join(map(str, form[:3]))} ({type(error).__name__}: {said})"
+    if found:
+        told = f"the network {name} {found}: mend it in src/foldwise/models.py, or set another model.name"
+        raise FoldwiseError(told) from cause
+    return model.train()
 
 
 _NORMALIZATION = "0"  # its name in what `build` gives
