@@ -86,7 +86,8 @@ def on_ray(run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: C
 class _ClusterLost(FoldwiseError):
     def __init__(self, head: str | None) -> None:
         where = f", whose head was {head}," if head else ""
-        super().__init__(f"the Ray cluster{where} is lost: start it again, then `dvc repro` goes on from there")
+        again = "start it again, then " if os.environ.get("RAY_ADDRESS") else ""  # else the stage starts one itself
+        super().__init__(f"the Ray cluster{where} is lost: {again}`dvc repro` goes on from there")
 
 
 def _received(driver: Connection) -> Iterator[Any]:
@@ -143,7 +144,11 @@ def _driven(
         yield "head", ray.get_runtime_context().gcs_address
         places = _places(ray.nodes(), compute)
         if not places:
-            say(f"  no node has {compute.threads_per_fold} CPUs and {compute.gpus_per_fold:g} GPUs: waiting for one")
+            need = f"{compute.threads_per_fold} CPUs and {compute.gpus_per_fold:g} GPUs"
+            if not os.environ.get("RAY_ADDRESS"):
+                lower = "lower compute.threads_per_fold or compute.gpus_per_fold, or set RAY_ADDRESS to a cluster"
+                raise FoldwiseError(f"this machine has not {need}, as a fold asks for: {lower}")
+            say(f"  no node has {need}: waiting for one")
         at_a_time = min(len(folds), max(1, places) if compute.n_jobs == -1 else compute.n_jobs)
         # A memory-mapped file would reach each worker as a copy of its own, an array does not.
         ray.util.register_serializer(np.memmap, serializer=np.asarray, deserializer=np.asarray)
@@ -163,7 +168,7 @@ def _driven(
             if not done:
                 yield "none yet", None
             for reference in done:
-                yield "result", _result(ray, reference, waiting.pop(reference))
+                yield "result", _result(ray, reference, waiting.pop(reference), at_a_time)
                 waiting |= {reference: fold for fold, reference in islice(jobs, 1)}
         yield "end", None
     finally:
@@ -183,9 +188,7 @@ def _connected() -> Any:
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
-        raise FoldwiseError(
-            "params.yaml: compute.backend is ray, which is not installed: run `pip install -e '.[ray]'`"
-        ) from error
+        raise FoldwiseError("params.yaml: compute.backend is ray, which is not installed: run `make ray`") from error
     code = Path(__file__).parent
     environment = {
         "py_modules": [str(code)],
@@ -195,10 +198,11 @@ def _connected() -> Any:
     try:
         ray.init(address or "local", runtime_env=environment, logging_level="ERROR", **place)
     except Exception as error:  # of many types
-        reason = str(error).splitlines()[0]
-        raise FoldwiseError(
-            f"no Ray cluster at RAY_ADDRESS={address or ''} ({reason}): start it, or unset RAY_ADDRESS"
-        ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        told = f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS"
+        if not address:
+            told = f"Ray does not start on this machine ({reason}): set compute.backend to loky in params.yaml"
+        raise FoldwiseError(told) from error
     return ray
 
 
@@ -224,13 +228,17 @@ def _run_shared(run: Callable[..., Any], shared: list[Any], *arguments: Any) -> 
     return run(importlib.import_module("ray").get(shared[0]), *arguments)
 
 
-def _result(ray: Any, reference: Any, fold: Fold) -> Any:
+def too_little_memory(at_a_time: int) -> str:
+    """Say what to do where so many folds at a time may have been too many for the memory."""
+    fewer = f"set compute.n_jobs to {at_a_time // 2}" if at_a_time > 1 else "lower train.batch_size"
+    return f"if memory is short, {fewer}; `dvc repro` goes on from there"
+
+
+def _result(ray: Any, reference: Any, fold: Fold, at_a_time: int) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise FoldwiseError(
-            f"a worker died twice at {fold}: {str(error).splitlines()[0]}; if memory is short, lower compute.n_jobs; "
-            "`dvc repro` goes on from there"
-        ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FoldwiseError(f"a worker died twice at {fold}: {reason}; {too_little_memory(at_a_time)}") from error

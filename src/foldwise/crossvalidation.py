@@ -85,6 +85,11 @@ class TrainFold:
         fold_streams, train = streams(self.params.train.seed, fold), self.params.train
         indices, data = self.folds.training(fold), self.images
         scope = pixel_statistics(data.train_images, indices) if self.params.normalize.scope == "fold" else None
+        if scope and 0 in scope[1]:
+            raise FoldwiseError(
+                f"{fold}: channel {scope[1].index(0)} of its training images is of one grey, which has no deviation to "
+                "normalise by: set normalize.scope to dataset in params.yaml"
+            )
         seed_torch(fold_streams.weights)
         model = models.build(self.params.model.name, models.form_of(data), *(scope or (data.mean, data.std)))
         if self.weights:
@@ -178,7 +183,10 @@ class PredictFold:
             for name, images in (("held_out", held_out), ("test", self.images.test_images))
         }
         if not all(np.isfinite(values).all() for values in predicted.values()):
-            raise FoldwiseError(f"{path} gives predictions that are not finite: run `dvc repro -f -s train`")
+            whole = all(weight.isfinite().all() for weight in model.state_dict().values())
+            broken = "run `dvc repro -f -s train`"  # training never leaves such; from equal inputs it gives the same
+            what = "lower train.lr, or mend the network in src/foldwise/models.py" if whole else broken
+            raise FoldwiseError(f"{path} gives predictions that are not finite: {what}")
         return predicted
 
 

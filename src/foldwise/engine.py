@@ -115,12 +115,13 @@ def run(
                 yield fold, arrays
             return
         except BrokenProcessPool as error:
-            lost = ", ".join(map(str, missing[: _at_a_time(missing, compute)]))
+            at_a_time = _at_a_time(missing, compute)
+            lost = ", ".join(map(str, missing[:at_a_time]))
             seen = str(error).split(". ")[0].split("\n")[0]
             if last_attempt:
                 raise FoldwiseError(
                     f"a worker died twice, the second time at {lost} or the next: {seen}; "
-                    "if memory is short, lower compute.n_jobs; `dvc repro` goes on from there"
+                    f"{clusters.too_little_memory(at_a_time)}"
                 ) from error
             say(f"  a worker died at {lost} or the next: {seen}; what is missing runs once more")
 

@@ -179,7 +179,8 @@ def build(name: str, form: ImageForm, mean: Sequence[float], std: Sequence[float
     return model.train()
 
 
-_NORMALIZATION = "0"  # its name in what `build` gives
+_NORMALIZATION, _NETWORK = "0", "1"  # their names in what `build` gives
+_OTHERS = "they are of another one; make model.weights_file and model.name agree"
 
 
 def form_of(data: Images) -> ImageForm:
@@ -203,15 +204,14 @@ def start_from(model: nn.Module, weights: Arrays) -> None:
         if part == _NORMALIZATION or name.startswith(f"{last}.") or counter:
             continue
         if key not in weights or weights[key].shape != tensor.shape:
-            raise FoldwiseError(
-                f"the weights to start from lack {key} of this network's shape: they are of another one"
-            )
+            raise FoldwiseError(f"the weights to start from lack {key} of this network's shape: {_OTHERS}")
         own[name] = torch.from_numpy(weights[key])
+        if not own[name].isfinite().all():
+            raise FoldwiseError(f"the weights to start from are not finite in {key}: set another model.weights_file")
     beyond = [key for key in weights if f"1.{key}" not in own]
-    if beyond:
-        raise FoldwiseError(
-            f"the weights to start from hold {beyond[0]}, which this network has not: they are of another one"
-        )
+    if beyond or last == _NETWORK:
+        held = f"hold {beyond[0]}, which this network has not" if beyond else "have no place in a network of one layer"
+        raise FoldwiseError(f"the weights to start from {held}: {_OTHERS}")
     model.load_state_dict(own)
 
 

@@ -1,4 +1,4 @@
-"""Optimisers by name, and the learning rate of each step."""
+"""Optimisers by name, the learning rate of each step, and what to do where they fail."""
 
 import math
 from collections.abc import Sequence
@@ -137,3 +137,35 @@ def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer | Mu
     # Compared by identity: == on tensors is another thing.
     rest = [weight for weight in weights if not any(weight is other for other in inner)]
     return Muon(inner, rest, lr, momentum, weight_decay)
+
+
+def first_layer(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of the first layer and of the normalisation after it; none where nothing else is trained.
+
+    It learns first and costs most, being the largest in pixels: Brock et al., "FreezeOut: Accelerate training by
+    progressively freezing layers" (2017).
+    """
+    weights = list(model.parameters())
+    layers = [place for place, weight in enumerate(weights) if weight.ndim > 1]
+    others = weights[layers[1] :] if len(layers) > 1 else []
+    return weights[: layers[1]] if any(weight.requires_grad for weight in others) else []
+
+
+def remedy(optimizer: torch.optim.Optimizer | Muon, train: Train, step: int) -> str:
+    """Say what to do about a loss that is not finite at a step, counted from 1.
+
+    A step multiplies weights by 1 - lr * weight_decay, decoupled or as SGD's L2, and so throws them further than they
+    were where the product is above 2; above 1 each turns its sign.
+    """
+    if step == 1:
+        return "no step was taken before, so mend the network in src/foldwise/models.py, or set another model.name"
+    decayed = any(group["params"] and group.get("weight_decay") for group in optimizer.param_groups)
+    if decayed and train.lr * train.weight_decay > 1 and train.weight_decay > train.lr:
+        return (
+            f"train.weight_decay {train.weight_decay:g} times train.lr {train.lr:g} is above 1: "
+            f"lower train.weight_decay to {0.1 / train.lr:.1g} or less in params.yaml"
+        )
+    norms = [weight.detach().norm() for group in optimizer.param_groups for weight in group["params"]]
+    still_small = float(torch.stack(norms).max()) < 1e3
+    network = ", or, as its weights are still small, mend the network in src/foldwise/models.py"
+    return f"lower train.lr in params.yaml{network if still_small else ''}"

@@ -1,5 +1,6 @@
 """One fold: arrays and indices in, a trained model and its curves out; no files, no printing."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from foldwise.augmentation import augment
 from foldwise.errors import FoldwiseError
-from foldwise.optimization import Muon, learning_rate, make_optimizer
+from foldwise.optimization import Muon, first_layer, learning_rate, make_optimizer, remedy
 from foldwise.params import Train
 from foldwise.prediction import log_probabilities
 from foldwise.randomness import Streams, generator, seed_torch
@@ -107,26 +108,41 @@ def fit(
     Raises
     ------
     FoldwiseError
-        If the loss is not finite any more, or the inner split of early stopping cannot be made.
+        If the loss is not finite, or batches or the inner split of early stopping cannot be made.
     """
     indices, inner = samples.training, None
     if train.patience:
         indices, inner = _set_aside(samples, train.inner_fraction, streams.inner)
+    _check_batches(training.model, train, len(indices))
     for epoch in range(len(training.epochs), until or train.epochs):
         if inner is not None and epoch - training.best_epoch > train.patience:
             break
         _train_epoch(training, samples, indices, train, streams, epoch)
         seen = training.seen[:, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
         stride = 1 if epoch + 1 == train.epochs else math.ceil(len(samples.held_out) / WATCHED)
-        training.epochs.append([epoch + 1, *seen, *_score(training.model, samples, samples.held_out[::stride])])
+        training.epochs.append([epoch + 1, *seen, *_score(training, samples, samples.held_out[::stride], train)])
         if inner is not None:
-            loss, _ = _score(training.model, samples, inner)
+            loss, _ = _score(training, samples, inner, train)
             if loss < training.best_loss:
                 training.best = {name: weight.clone() for name, weight in training.model.state_dict().items()}
                 training.best_epoch, training.best_loss = epoch, loss
         report(training)
     if training.best and until is None:
         training.model.load_state_dict(training.best)
+
+
+def _check_batches(model: nn.Module, train: Train, n: int) -> None:
+    """Refuse batches of one image where they are normalised; from three images a batch on, only one image makes one."""
+    _train_mode(model)
+    normalised = any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules())
+    hardest = math.ceil(train.hardest * n)
+    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in (n, hardest)[: train.epochs]):
+        what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
+        if n == 1:
+            what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
+        elif hardest == 1:
+            what = f"train.hardest leaves one of {n} images: raise it to {math.ceil(200 / n) / 100:g} or more"
+        raise FoldwiseError(f"batches of one image are too few for batch normalisation, and {what}")
 
 
 def _train_epoch(
@@ -147,14 +163,9 @@ def _train_epoch(
     order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
     losses = torch.empty(steps, device=device)
     if train.freeze_after and epoch >= train.freeze_after:
-        for weight in _first_layer(model):
+        for weight in first_layer(model):
             weight.requires_grad_(False)
     _train_mode(model)
-    if len(order) < 2 * steps and any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
-        raise FoldwiseError(
-            f"train.batch_size {train.batch_size} and train.hardest {train.hardest} give batches of one image, too few "
-            "for batch normalisation: raise them in params.yaml"
-        )
     # Batches of nearly equal size: no image is left out, and none makes a batch alone.
     for step, batch in enumerate(order.tensor_split(steps)):
         rate = learning_rate(before + step, total, train.schedule, train.lr)
@@ -172,25 +183,28 @@ def _train_epoch(
         losses[step] = loss.detach()
         training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
         if device.type == "cpu":  # on another device a look at each step would make it wait
-            _check_finite(losses[step : step + 1], before + step)
-    _check_finite(losses, before)
+            _check_finite(losses[step : step + 1], before + step, training, train)
+    _check_finite(losses, before, training, train)
     training.losses += losses.tolist()
 
 
-def _check_finite(losses: Tensor, done: int) -> None:
+def _check_finite(losses: Tensor, done: int, training: Training, train: Train) -> None:
     bad = (~losses.isfinite()).nonzero()
     if len(bad):
         step = done + int(bad[0]) + 1
-        raise FoldwiseError(f"the loss is {float(losses[bad[0]])} at step {step}: lower train.lr in params.yaml")
+        loss, what = float(losses[bad[0]]), remedy(training.optimizer, train, step)
+        raise FoldwiseError(f"the loss is {loss} at step {step}: {what}")
 
 
-def _score(model: nn.Module, samples: Samples, indices: NDArray[np.int64]) -> tuple[float, float]:
+def _score(training: Training, samples: Samples, indices: NDArray[np.int64], train: Train) -> tuple[float, float]:
     """Mean log loss in nats and accuracy on some images."""
+    model = training.model
     chosen = torch.from_numpy(indices).to(samples.images.device)
     predicted, labels = log_probabilities(model, samples.images[chosen]), samples.labels[chosen]
     loss = float(functional.nll_loss(predicted, labels))
     if not math.isfinite(loss):
-        raise FoldwiseError(f"the loss is {loss} after an epoch: lower train.lr in params.yaml")
+        what = remedy(training.optimizer, train, len(training.losses) + 1)
+        raise FoldwiseError(f"the loss is {loss} after an epoch: {what}")
     return loss, float((predicted.argmax(dim=1) == labels).float().mean())
 
 
@@ -201,25 +215,23 @@ def _set_aside(
 
     seed = int(stream.generate_state(1)[0])
     labels = samples.labels[torch.from_numpy(samples.training).to(samples.labels.device)].cpu().numpy()
-    try:
-        training, inner = train_test_split(samples.training, test_size=fraction, random_state=seed, stratify=labels)
-    except ValueError as error:
+    present, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        alone = f"class {present[counts.argmin()]} has one training image"
+        raise FoldwiseError(f"{alone}, too few for the split of early stopping: set train.patience to 0")
+    # Each side needs as many images as there are classes; two of each class leave a fraction that does.
+    few, many = len(present), len(labels) - len(present)
+    n, aside = len(labels), math.ceil(fraction * len(labels))
+    if not few <= aside <= many:
+        nearest, purpose = (few, "stop on") if aside < few else (many, "train on")
+        rounded = (round((nearest - 0.5) / n, digits) for digits in itertools.count(1))
+        fits = next(found for found in rounded if few <= math.ceil(found * n) <= many)
         raise FoldwiseError(
-            f"train.inner_fraction is {fraction}, which of {len(labels)} training images leaves none of some class "
-            "for early stopping: raise it, or set train.patience to 0"
-        ) from error
+            f"train.inner_fraction is {fraction}, which of {n} training images leaves too few of {few} classes to "
+            f"{purpose}: set it to {fits}, or train.patience to 0"
+        )
+    training, inner = train_test_split(samples.training, test_size=fraction, random_state=seed, stratify=labels)
     return np.sort(training), np.sort(inner)
-
-
-def _first_layer(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of the first layer and of the normalisation after it; none where it is the last layer too.
-
-    It learns first and costs most, being the largest in pixels: Brock et al., "FreezeOut: Accelerate training by
-    progressively freezing layers" (2017).
-    """
-    weights = list(model.parameters())
-    layers = [place for place, weight in enumerate(weights) if weight.ndim > 1]
-    return weights[: layers[1]] if len(layers) > 1 else []
 
 
 def _train_mode(model: nn.Module) -> None:
