@@ -172,7 +172,7 @@ def test_without_ray_the_install_command_is_told(monkeypatch, compute):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(FoldwiseError) as caught:
         list(engine.run(Task(), FOLDS, compute()))
-    told = "params.yaml: compute.backend is ray, which is not installed: run `pip install -e '.[ray]'`"
+    told = "params.yaml: compute.backend is ray, which is not installed: run `make ray`"
     assert str(caught.value) == told
 
 
@@ -198,6 +198,7 @@ def test_the_task_goes_to_the_object_store_once(ray, driven):
 
 
 def test_each_fold_states_its_needs(ray, driven):
+    ray.resources = [{"CPU": 2.0, "GPU": 1.0}]
     driven(threads_per_fold=2, gpus_per_fold=0.25)
     assert {name: ray.asked[name] for name in ("num_cpus", "num_gpus", "max_retries")} == {
         "num_cpus": 2,
@@ -247,7 +248,15 @@ def test_a_dead_node_has_no_place(compute):
     assert clusters._places([{"Alive": False, "Resources": {"CPU": 4.0}}], compute()) == 0
 
 
+def test_a_machine_without_a_place_is_told(ray, driven):
+    with pytest.raises(FoldwiseError) as caught:
+        driven(threads_per_fold=4)
+    lower = "lower compute.threads_per_fold or compute.gpus_per_fold, or set RAY_ADDRESS to a cluster"
+    assert str(caught.value) == f"this machine has not 4 CPUs and 0 GPUs, as a fold asks for: {lower}"
+
+
 def test_a_cluster_without_a_place_is_told(ray, driven, capsys):
+    os.environ["RAY_ADDRESS"] = "10.0.0.1:6379"
     driven(threads_per_fold=4)
     assert capsys.readouterr().err == "  no node has 4 CPUs and 0 GPUs: waiting for one\n"
 
@@ -298,6 +307,15 @@ def test_a_cluster_that_does_not_answer_is_told(ray, compute):
         list(engine.run(Task(), FOLDS, compute()))
 
 
+@pytest.mark.parametrize(("said", "reason"), [("no memory\nTraceback", "no memory"), ("", "ConnectionError")])
+def test_a_machine_on_which_ray_does_not_start_is_told(said, reason, ray, compute):
+    ray.refusal = ConnectionError(said)
+    with pytest.raises(FoldwiseError) as caught:
+        list(engine.run(Task(), FOLDS, compute()))
+    told = f"Ray does not start on this machine ({reason}): set compute.backend to loky in params.yaml"
+    assert str(caught.value) == told
+
+
 def test_a_mistake_of_the_users_in_a_worker_comes_through(ray, compute):
     with pytest.raises(FoldwiseError, match=r"^too hot$"):
         list(engine.run(Task(FoldwiseError("too hot")), FOLDS, compute()))
@@ -312,14 +330,18 @@ def test_a_fold_whose_worker_died_twice_is_told(ray, driven):
     ray.lost = True
     with pytest.raises(
         FoldwiseError, match=r"^a worker died twice at repeat 0 fold 0: Task failed .* dead\.; if memory"
-    ):
+    ) as caught:
         driven()
+    assert str(caught.value).endswith("if memory is short, set compute.n_jobs to 1; `dvc repro` goes on from there")
 
 
 def test_a_driver_that_ray_has_ended_is_told_as_a_lost_cluster(ray, compute):
     ray.wait = lambda *_, **__: os._exit(1)
-    with pytest.raises(FoldwiseError, match=rf"^the Ray cluster, whose head was {ray.head}, is lost: start it again"):
-        list(engine.run(Task(), FOLDS, compute()))
+    lost = f"the Ray cluster, whose head was {ray.head}, is lost: "
+    for address, told in ({}, lost), ({"RAY_ADDRESS": ray.head}, f"{lost}start it again, then "):
+        os.environ |= address
+        with pytest.raises(FoldwiseError, match=rf"^{told}`dvc repro` goes on from there$"):
+            list(engine.run(Task(), FOLDS, compute()))
 
 
 def test_a_head_that_does_not_answer_is_told_as_a_lost_cluster(ray, compute, monkeypatch):

@@ -114,6 +114,17 @@ def test_a_loss_that_is_not_a_number_is_told_with_its_fold(train):
         train({"train.lr": 1e30})
 
 
+def test_training_images_without_contrast_are_told_and_may_be_normalised_by_all_images(train, digits, deal, parameters):
+    images, dealt = digits.train_images.copy(), deal(digits.train_labels, parameters().cv)
+    images[dealt.training(FOLD)] = 7
+    plain = replace(digits, train_images=images)
+    with pytest.raises(FoldwiseError) as caught:
+        train(data=plain)
+    told = "channel 0 of its training images is of one grey, which has no deviation to normalise by: "
+    assert str(caught.value) == f"repeat 0 fold 1: {told}set normalize.scope to dataset in params.yaml"
+    assert np.isfinite(train({"normalize.scope": "dataset"}, data=plain)["losses"]).all()
+
+
 def test_a_device_that_is_not_there_is_told(train, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(FoldwiseError) as caught:
@@ -312,3 +323,14 @@ def test_a_model_whose_predictions_are_not_numbers_is_told(trained, predict, tmp
     with pytest.raises(FoldwiseError) as caught:
         predict()
     assert str(caught.value) == f"{path} gives predictions that are not finite: run `dvc repro -f -s train`"
+
+
+def test_a_whole_model_whose_predictions_are_not_numbers_is_not_to_be_trained_the_same_way_again(
+    trained, predict, tmp_path
+):
+    path = model_path(tmp_path, FOLD)
+    write_arrays(path, trained | {"1.4.weight": np.full_like(trained["1.4.weight"], 3e38)})
+    with pytest.raises(FoldwiseError) as caught:
+        predict()
+    what = "lower train.lr, or mend the network in src/foldwise/models.py"
+    assert str(caught.value) == f"{path} gives predictions that are not finite: {what}"

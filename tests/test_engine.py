@@ -167,8 +167,27 @@ def test_a_worker_that_dies_twice_is_told(task, compute, scratch):
         list(engine.run(Task(task.folder, 2), FOLDS, compute(n_jobs=2), scratch))
     told = str(caught.value)
     assert told.startswith("a worker died twice, the second time at repeat 0 fold 1")
-    assert told.endswith("; if memory is short, lower compute.n_jobs; `dvc repro` goes on from there")
+    assert "; if memory is short, " in told
+    assert told.endswith("; `dvc repro` goes on from there")
     assert "\n" not in told
+
+
+def die(fold, progress):
+    time.sleep(0.5)  # until all workers have a fold
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_jobs", "told"),
+    [
+        (4, 4, "set compute.n_jobs to 2"),
+        (2, 64, "set compute.n_jobs to 1"),  # 32 would still run both
+        (1, 64, "lower train.batch_size or set another model.name"),
+    ],
+)
+def test_of_workers_that_die_fewer_are_told_than_were_at_work(n, n_jobs, told, compute):
+    with pytest.raises(FoldwiseError, match=rf"; if memory is short, {told}; `dvc repro` goes on from there$"):
+        list(engine.run(die, FOLDS[:n], compute(n_jobs=n_jobs)))
 
 
 REFUSED = {

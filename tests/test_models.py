@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from foldwise import models
@@ -18,6 +19,7 @@ FORMS = {
     "digits": ImageForm(1, 8, 8, 10),
     "16 x 21": ImageForm(1, 16, 21, 10),
 }
+OTHERS = "they are of another one; make model.weights_file and model.name agree"
 names = pytest.mark.parametrize("name", models.NETWORKS)
 
 
@@ -92,9 +94,10 @@ def test_grey_images_are_repeated_in_resnets_three_channels():
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("simplecnn", "did you mean simple_cnn?"), ("vit", f"use one of {', '.join(models.NETWORKS)}")],
+    [("nobodies_cn", "did you mean nobodys_cnn?"), ("vit", "use one of nobodys_cnn, other")],
 )
-def test_an_unknown_network_is_told(name, hint):
+def test_an_unknown_network_is_told(name, hint, monkeypatch):
+    monkeypatch.setattr(models, "NETWORKS", {"nobodys_cnn": models.cnn, "other": models.cnn})
     with pytest.raises(FoldwiseError) as caught:
         build(name)
     assert str(caught.value) == f"params.yaml: model.name is '{name}', which is not known: {hint}"
@@ -132,7 +135,7 @@ def test_starting_weights_of_another_shape_are_told():
     weights = weights_of(build("cnn")) | {"0.weight": np.zeros((20, 1, 3, 3), np.float32)}
     with pytest.raises(FoldwiseError) as caught:
         models.start_from(build("cnn"), weights)
-    told = "the weights to start from lack 0.weight of this network's shape: they are of another one"
+    told = f"the weights to start from lack 0.weight of this network's shape: {OTHERS}"
     assert str(caught.value) == told
 
 
@@ -148,15 +151,29 @@ def test_starting_weights_of_a_larger_network_are_told():
     weights = {name: tensor.numpy() for name, tensor in resnet34().state_dict().items()}
     with pytest.raises(FoldwiseError) as caught:
         models.start_from(build("resnet18"), weights)
-    told = "the weights to start from hold layer1.2.conv1.weight, which this network has not: they are of another one"
+    told = f"the weights to start from hold layer1.2.conv1.weight, which this network has not: {OTHERS}"
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_starting_weights_that_are_no_numbers_are_told(value):
+    weights = weights_of(build("cnn")) | {"3.bias": np.full(50, value, np.float32)}
+    with pytest.raises(FoldwiseError) as caught:
+        models.start_from(build("cnn"), weights)
+    assert str(caught.value) == "the weights to start from are not finite in 3.bias: set another model.weights_file"
+
+
+def test_starting_weights_for_a_network_of_one_layer_are_told(odd):
+    odd(lambda form: Outputs(lambda flat: flat.sum(dim=1, keepdim=True)))
+    with pytest.raises(FoldwiseError, match=r"^the weights to start from have no place in a network of one layer: "):
+        models.start_from(build("odd"), {})
 
 
 @names
 def test_freezing_leaves_the_last_linear_layer_alone_to_be_trained(name):
     model = build(name, MNIST._replace(classes=7))
     models.freeze_all_but_last(model)
-    assert [tuple(weight.shape) for weight in model.parameters() if weight.requires_grad][1:] == [(7,)]
+    assert {len(weight) for weight in model.parameters() if weight.requires_grad} == {7}
 
 
 @names
@@ -178,3 +195,139 @@ def test_trained_weights_of_another_network_are_told(change):
         models.load_weights(build("cnn"), weights, Path("fold.safetensors"))
     told = "fold.safetensors holds the weights of another network: run `dvc repro -f -s train`"
     assert str(caught.value) == told
+
+
+@pytest.fixture
+def odd(monkeypatch):
+    """Let a network be known as `odd`."""
+    return lambda network: monkeypatch.setitem(models.NETWORKS, "odd", network)
+
+
+class Outputs(nn.Module):
+    """Give what a function makes of the flattened images, plus a weight for each class."""
+
+    def __init__(self, give, *, trained=True, weight=torch.float32, classes=10):
+        super().__init__()
+        self.weight, self.give = nn.Parameter(torch.zeros(classes, dtype=weight), requires_grad=trained), give
+
+    def forward(self, images):
+        return self.give(images.flatten(1)) + self.weight
+
+
+class WhenTraining(nn.Module):
+    """Go wrong in training alone."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.linear, self.wrong = nn.Linear(784, 10), wrong
+
+    def forward(self, images):
+        logits = self.linear(images.flatten(1))
+        return self.wrong(logits) if self.training else logits
+
+
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(784, 10), nn.LazyLinear(10)
+
+    def forward(self, images):
+        return self.used(images.flatten(1))
+
+
+class Squeeze(nn.Module):
+    def forward(self, logits):
+        return logits.squeeze()
+
+
+class Pair(nn.Module):
+    def forward(self, logits):
+        return logits, logits
+
+
+def first(flat):
+    return flat[:, :1]
+
+
+def fail(logits):
+    raise ValueError("no such thing\nand more")
+
+
+WANTED = "where (2, 10) floats are wanted of 2 images"
+DEPEND = "gives logits that depend on no weight that is trained"
+FAULTS = {
+    "twelve": (lambda form: Outputs(first, classes=12), f"gives (2, 12) float32 in evaluation, {WANTED}"),
+    "five": (lambda form: Outputs(first, classes=5), f"gives (2, 5) float32 in evaluation, {WANTED}"),
+    "squeezed": (
+        lambda form: nn.Sequential(Outputs(first), Squeeze()),
+        "gives (10,) float32 in evaluation, where (1, 10) floats are wanted of 1 images",
+    ),
+    "tuple": (lambda form: nn.Sequential(Outputs(first), Pair()), f"gives a tuple in evaluation, {WANTED}"),
+    "tuple in training": (
+        lambda form: WhenTraining(lambda logits: (logits, logits)),
+        f"gives a tuple in training, {WANTED}",
+    ),
+    "whole numbers": (
+        lambda form: WhenTraining(lambda logits: logits.argsort(dim=1)),
+        f"gives (2, 10) int64 in training, {WANTED}",
+    ),
+    "not finite": (
+        lambda form: Outputs(lambda flat: first(flat) * torch.inf),
+        "gives logits that are not finite in evaluation",
+    ),
+    "detached": (lambda form: WhenTraining(torch.detach), DEPEND),
+    "no weights": (lambda form: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(form.classes)), DEPEND),
+    "frozen": (lambda form: Outputs(first, trained=False), DEPEND),
+    "unused lazy layer": (lambda form: Unused(), "has a lazy layer that no image passes in evaluation"),
+    "bfloat16": (
+        lambda form: Outputs(first, weight=torch.bfloat16),
+        "keeps weight as torch.bfloat16, which no file takes",
+    ),
+    "forward": (
+        lambda form: WhenTraining(fail),
+        "fails on images of 1 x 28 x 28 (ValueError: no such thing)",
+    ),
+    "constructor": (
+        lambda form: nn.Linear(-form.height, form.classes),
+        "fails on images of 1 x 28 x 28 (RuntimeError: Trying to create tensor with negative dimension -28: [10, -28])",
+    ),
+}
+
+
+@pytest.mark.parametrize(("network", "told"), FAULTS.values(), ids=FAULTS)
+def test_a_network_that_cannot_be_trained_or_kept_is_told_when_it_is_made(network, told, odd):
+    odd(network)
+    with pytest.raises(FoldwiseError) as caught:
+        build("odd")
+    remedy = "mend it in src/foldwise/models.py, or set another model.name"
+    assert str(caught.value) == f"the network odd {told}: {remedy}"
+
+
+def lazy(form):
+    layers = nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(form.classes)
+    return nn.Sequential(*layers)
+
+
+def test_lazy_layers_get_their_weights_from_the_seed_and_come_back(odd):
+    odd(lazy)
+    made = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        made.append(build("odd"))
+    one, other = (model.state_dict() for model in made)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    models.load_weights(build("odd"), weights := {name: tensor.numpy() for name, tensor in one.items()}, Path("fold"))
+    assert weights["1.3.weight"].shape == (10, 4 * 26 * 26)
+
+
+@names
+def test_a_network_is_made_with_fresh_running_statistics_and_in_training_mode(name):
+    made, fresh = build(name), models.NETWORKS[name](MNIST)
+    statistics = {name: value for name, value in made[1].named_buffers() if "running" in name or "tracked" in name}
+    assert all(torch.equal(value, fresh.get_buffer(name)) for name, value in statistics.items())
+    assert all(module.training for module in made.modules())
+
+
+def test_a_network_may_divide_by_an_images_contrast(odd):
+    odd(lambda form: Outputs(lambda flat: first(flat) / flat.std(dim=1, keepdim=True)))
+    assert build("odd")

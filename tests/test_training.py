@@ -1,10 +1,13 @@
 import math
 from copy import deepcopy
+from dataclasses import replace
 from itertools import chain, pairwise
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -338,29 +341,94 @@ def test_no_weight_depends_on_what_is_held_out(what, patience, samples, paramete
     assert bits(trained(samples, train).model) == before
 
 
+NETWORK = "mend the network in src/foldwise/models.py"
+SMALL = f"lower train.lr in params.yaml, or, as its weights are still small, {NETWORK}"
+
+
 @pytest.mark.parametrize(("value", "told"), [(math.nan, "nan"), (math.inf, "nan")])
 def test_a_loss_that_is_not_a_number_is_told_with_its_step(value, told, greys, parameters):
     with pytest.raises(FoldwiseError) as caught:
         trained(greys, parameters().train, Failing(6, value))
-    assert str(caught.value) == f"the loss is {told} at step 6: lower train.lr in params.yaml"
+    assert str(caught.value) == f"the loss is {told} at step 6: {SMALL}"
 
 
-def test_a_learning_rate_far_too_high_is_told(samples, parameters):
+def test_a_loss_that_is_no_number_before_any_step_is_the_networks(greys, parameters):
+    with pytest.raises(FoldwiseError) as caught:
+        trained(greys, parameters({"train.weight_decay": 1e9}).train, Failing(1, math.nan))
+    told = f"the loss is nan at step 1: no step was taken before, so {NETWORK}, or set another model.name"
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("optimizer", Train.model_fields["optimizer"].annotation.__args__)
+def test_a_learning_rate_far_too_high_is_told(optimizer, samples, parameters):
     with pytest.raises(FoldwiseError, match=r"^the loss is (nan|inf) at step \d: lower train.lr in params.yaml$"):
-        trained(samples, parameters({"train.lr": 1e30}).train)
+        trained(samples, parameters({"train.lr": 1e30, "train.optimizer": optimizer}).train)
+
+
+DECAYS = {"sgd": 1e4, "adam": 1e300, "adamw": 1e4, "muon": 1e5}  # Adam divides its L2 away, until it overflows
+
+
+@pytest.mark.parametrize(("optimizer", "weight_decay"), DECAYS.items(), ids=DECAYS)
+def test_a_weight_decay_far_too_high_is_told_and_the_one_that_is_named_does(
+    optimizer, weight_decay, samples, parameters
+):
+    recipe = {"train.optimizer": optimizer, "train.epochs": 8}
+    model = nn.Sequential(Scale(), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
+    with pytest.raises(FoldwiseError, match=r"times train.lr 0.05 is above 1: lower train.weight_decay to 2 or"):
+        trained(samples, parameters(recipe | {"train.weight_decay": weight_decay}).train, deepcopy(model))
+    state = trained(samples, parameters(recipe | {"train.weight_decay": 2}).train, deepcopy(model))
+    assert len(state.losses) == 8 * STEPS
 
 
 def test_weights_that_break_at_the_very_last_step_are_told(greys, parameters):
     with pytest.raises(FoldwiseError) as caught:
         trained(greys, parameters().train, Failing(2 * STEPS, math.nan, while_training=False))
-    assert str(caught.value) == "the loss is nan after an epoch: lower train.lr in params.yaml"
+    assert str(caught.value) == f"the loss is nan after an epoch: {SMALL}"
 
 
-def test_batches_of_one_image_are_refused_where_they_are_normalised(samples, parameters):
+def test_no_network_is_frozen_whole(samples, parameters):
+    layers = [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)]
+    layers[2].requires_grad_(False)
+    assert learnt(samples, parameters({"train.freeze_after": 1}).train, layers) == [{"1"}] * 2
+
+
+FEW = "batches of one image are too few for batch normalisation, and "
+
+
+@pytest.mark.parametrize(
+    ("n", "recipe", "told", "mended"),
+    [
+        (59, {"train.batch_size": 1}, "train.batch_size is 1: raise it to 3 or more", {"train.batch_size": 3}),
+        (3, {"train.batch_size": 2}, "train.batch_size is 2: raise it to 3 or more", {"train.batch_size": 3}),
+        (
+            59,
+            {"train.hardest": 1e-3},
+            "train.hardest leaves one of 59 images: raise it to 0.04 or more",
+            {"train.hardest": 0.04},
+        ),
+        (
+            1,
+            {},
+            "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it",
+            None,
+        ),
+    ],
+)
+def test_batches_of_one_image_are_refused_before_the_first_step(n, recipe, told, mended, samples, parameters):
+    few, model = replace(samples, training=TRAINING[:n]), network()
+    before = bits(model)
     with pytest.raises(FoldwiseError) as caught:
-        trained(samples, parameters({"train.batch_size": 1}).train)
-    told = "train.batch_size 1 and train.hardest 1.0 give batches of one image, too few for batch normalisation: "
-    assert str(caught.value) == told + "raise them in params.yaml"
+        trained(few, parameters(recipe).train, model)
+    assert (str(caught.value), bits(model)) == (FEW + told, before)
+    if mended:
+        assert trained(few, parameters(recipe | mended).train).losses
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 256])
+@pytest.mark.parametrize("n", range(2, 12))
+def test_three_images_a_batch_are_always_enough(n, batch_size, samples, parameters):
+    recipe = parameters({"train.batch_size": batch_size, "train.epochs": 1}).train
+    assert trained(replace(samples, training=TRAINING[:n]), recipe).losses
 
 
 def test_batches_of_one_image_train_other_networks(greys, parameters):
@@ -425,10 +493,42 @@ def test_the_inner_split_is_stratified(greys, parameters):
     assert (counts.sum(), counts.min(), counts.max()) == (15, 1, 2)
 
 
-def test_an_inner_split_without_a_class_is_told(greys, parameters):
+@pytest.mark.parametrize(
+    ("n", "fraction", "purpose", "fits"),
+    [(59, 0.1, "stop", 0.2), (59, 0.9999, "train", 0.8), (20, 0.4, "stop", 0.5), (20, 0.6, "train", 0.5)],
+)
+def test_an_inner_fraction_that_is_too_small_or_too_large_is_told_with_one_that_does(
+    n, fraction, purpose, fits, greys, parameters
+):
+    few = replace(greys, training=TRAINING[:n])
     with pytest.raises(FoldwiseError) as caught:
-        trained(greys, stopping(parameters, **{"train.inner_fraction": 0.1}), Watched())
+        trained(few, stopping(parameters, **{"train.inner_fraction": fraction}), Watched())
     assert str(caught.value) == (
-        "train.inner_fraction is 0.1, which of 59 training images leaves none of some class for early stopping: "
-        "raise it, or set train.patience to 0"
+        f"train.inner_fraction is {fraction}, which of {n} training images leaves too few of 10 classes to {purpose} "
+        f"on: set it to {fits}, or train.patience to 0"
     )
+    assert trained(few, stopping(parameters, **{"train.inner_fraction": fits}), Watched()).losses
+
+
+@given(each=st.lists(st.integers(2, 9), min_size=1, max_size=12), fraction=st.floats(1e-6, 1, exclude_max=True))
+def test_where_each_class_has_two_images_a_named_inner_fraction_always_does(each, fraction):
+    labels = torch.from_numpy(np.repeat(np.arange(len(each)), each))
+    samples = Samples(torch.zeros(len(labels)), labels, np.arange(len(labels)), np.arange(0))
+    try:
+        training._set_aside(samples, fraction, np.random.SeedSequence(0))
+    except FoldwiseError as error:
+        named = float(str(error).split("set it to ")[1].split(",")[0])
+        assert [len(part) >= len(each) for part in training._set_aside(samples, named, np.random.SeedSequence(0))] == [
+            True,
+            True,
+        ]
+
+
+def test_a_class_of_one_image_is_no_matter_of_the_inner_fraction(greys, parameters):
+    one = replace(greys, training=TRAINING[:11])
+    with pytest.raises(FoldwiseError) as caught:
+        trained(one, stopping(parameters), Watched())
+    assert str(caught.value) == (
+        "class 1 has one training image, too few for the split of early stopping: set train.patience to 0"
+    )
+    assert trained(one, stopping(parameters, patience=0), Watched()).losses

@@ -230,7 +230,11 @@ def _run_shared(run: Callable[..., Any], shared: list[Any], *arguments: Any) -> 
 
 def too_little_memory(at_a_time: int) -> str:
     """Say what to do where so many folds at a time may have been too many for the memory."""
-    fewer = f"set compute.n_jobs to {at_a_time // 2}" if at_a_time > 1 else "lower train.batch_size"
+    fewer = (
+        f"set compute.n_jobs to {at_a_time // 2}"
+        if at_a_time > 1
+        else "lower train.batch_size or set another model.name"
+    )
     return f"if memory is short, {fewer}; `dvc repro` goes on from there"
 
 

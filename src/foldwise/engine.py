@@ -104,6 +104,7 @@ def run(
     if len(missing) < len(folds):
         say(f"  {len(folds) - len(missing)} of {len(folds)} folds were already finished")
     for last_attempt in (False, True):
+        at_a_time = _at_a_time(missing, compute)
         try:
             # A copy, because joblib goes through the folds while they are crossed off.
             for fold, arrays in _parallel(task, tuple(missing), compute, costs):
@@ -115,8 +116,7 @@ def run(
                 yield fold, arrays
             return
         except BrokenProcessPool as error:
-            at_a_time = _at_a_time(missing, compute)
-            lost = ", ".join(map(str, missing[:at_a_time]))
+            lost = ", ".join(map(str, missing[: _at_a_time(missing, compute)]))
             seen = str(error).split(". ")[0].split("\n")[0]
             if last_attempt:
                 raise FoldwiseError(

@@ -177,13 +177,13 @@ def _train_epoch(
             logits = model(images.contiguous(memory_format=torch.channels_last))
             each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
             loss = each.mean()
+        losses[step] = loss.detach()
+        if device.type == "cpu":  # on another device a look at each step would make it wait
+            _check_finite(losses[step : step + 1], before + step, training, train)
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        losses[step] = loss.detach()
         training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
-        if device.type == "cpu":  # on another device a look at each step would make it wait
-            _check_finite(losses[step : step + 1], before + step, training, train)
     _check_finite(losses, before, training, train)
     training.losses += losses.tolist()
 

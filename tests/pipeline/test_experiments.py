@@ -245,7 +245,9 @@ def small(changes) -> Params:
     return Params.model_validate(content)
 
 
-@pytest.mark.parametrize("name", ["compact", "wide", "cnn", "simple_cnn", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["compact", "wide", "cnn", "simple_cnn", pytest.param("resnet18", marks=pytest.mark.slow)]
+)
 def test_every_network_takes_three_channels_through_the_stages(name, three_channels):
     folder, params = three_channels, small({"model.name": name})
     at = {part: folder / part for part in ("normalized", "folds", "models", "curves", "predictions", "scores", "plots")}
