@@ -325,6 +325,25 @@ def test_a_model_whose_predictions_are_not_numbers_is_told(trained, predict, tmp
     assert str(caught.value) == f"{path} gives predictions that are not finite: run `dvc repro -f -s train`"
 
 
+def test_a_network_of_lazy_layers_is_trained_to_the_same_bytes_again_and_predicts(
+    train, predict, tmp_path, monkeypatch
+):
+    layers = torch.nn.LazyConv2d, torch.nn.LazyBatchNorm2d, torch.nn.Flatten, torch.nn.LazyLinear
+    arguments = (4, 3), (), (), (10,)
+    monkeypatch.setitem(
+        models.NETWORKS,
+        "lazy",
+        lambda form: torch.nn.Sequential(*(layer(*given) for layer, given in zip(layers, arguments, strict=True))),
+    )
+    lazy = {"model.name": "lazy"}
+    one, other = train(lazy), train(lazy)
+    assert same(one, other) == one.keys()
+    write_arrays(model_path(tmp_path, FOLD), {name: one[name] for name in one.keys() - {"epochs", "losses"}})
+    found = predict(lazy)
+    assert np.isfinite(found["test"]).all()
+    assert same(found, predict(lazy)) == found.keys()
+
+
 def test_a_whole_model_whose_predictions_are_not_numbers_is_not_to_be_trained_the_same_way_again(
     trained, predict, tmp_path
 ):
