@@ -374,9 +374,9 @@ def test_a_weight_decay_far_too_high_is_told_and_the_one_that_is_named_does(
 ):
     recipe = {"train.optimizer": optimizer, "train.epochs": 8}
     model = nn.Sequential(Scale(), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
-    with pytest.raises(FoldwiseError, match=r"times train.lr 0.05 is above 1: lower train.weight_decay to 2 or"):
+    with pytest.raises(FoldwiseError, match=r"times train.lr 0.05 is above 1: lower train.weight_decay to 0.02 or"):
         trained(samples, parameters(recipe | {"train.weight_decay": weight_decay}).train, deepcopy(model))
-    state = trained(samples, parameters(recipe | {"train.weight_decay": 2}).train, deepcopy(model))
+    state = trained(samples, parameters(recipe | {"train.weight_decay": 0.02}).train, deepcopy(model))
     assert len(state.losses) == 8 * STEPS
 
 

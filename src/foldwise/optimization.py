@@ -163,7 +163,7 @@ def remedy(optimizer: torch.optim.Optimizer | Muon, train: Train, step: int) -> 
     if decayed and train.lr * train.weight_decay > 1 and train.weight_decay > train.lr:
         return (
             f"train.weight_decay {train.weight_decay:g} times train.lr {train.lr:g} is above 1: "
-            f"lower train.weight_decay to {0.1 / train.lr:.1g} or less in params.yaml"
+            f"lower train.weight_decay to {1e-3 / train.lr:.1g} or less in params.yaml"
         )
     norms = [weight.detach().norm() for group in optimizer.param_groups for weight in group["params"]]
     still_small = float(torch.stack(norms).max()) < 1e3
