@@ -13,7 +13,8 @@ DIGESTS = {"normalized": "n", "folds": "f", "predictions": "p", "scores": "s"}
 def run(accuracies, name="a", repeats=1, seed=0, **changes):
     """Make a run of so many folds; all other scores are the accuracy's, unless `scores` has a column of them.
 
-    Answers are random but for `out_of_fold`; `parameters`, `sources`, `digests` and `changed` are as told.
+    Answers are random but for `out_of_fold`; `parameters`, `sources`, `digests`, `changed`, `libraries` and `unpinned`
+    are as told.
     """
     k = len(accuracies) // repeats
     labels = np.arange(k * 12, dtype=np.int64) % 3
@@ -33,5 +34,7 @@ def run(accuracies, name="a", repeats=1, seed=0, **changes):
         sources=changes.get("sources", {}),
         digests=DIGESTS | {"predictions": name} | changes.get("digests", {}),
         changed=changes.get("changed", ()),
+        libraries=changes.get("libraries", {}),
+        unpinned=changes.get("unpinned", ""),
         outcome=runs.Outcome(folds.Folds(assignments, described), labels, changes.get("out_of_fold", noise), table),
     )

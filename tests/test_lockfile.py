@@ -32,13 +32,16 @@ KNOBS = {"params.yaml": {"cv": {"k": 5, "seed": 42}, "train": {"lr": 0.1, "epoch
 DIGESTS = {"split.py": "s1", "evaluate.py": "e1"}
 
 
+PIPELINE = {"stages": {name: {"cmd": stage["cmd"]} for name, stage in stages().items()}}
+
+
 @pytest.fixture
 def lock():
-    return Lock.of({"schema": "2.0", "stages": stages()})
+    return Lock.of({"schema": "2.0", "stages": stages()}, PIPELINE)
 
 
 def changed(lock, knobs=KNOBS, digests=DIGESTS):
-    return lock.changed(["evaluate", "split"], knobs, digests)
+    return lock.changed(["evaluate", "split"], knobs.__getitem__, digests.get)
 
 
 def test_options_are_the_words_after_each_option(lock):
@@ -61,7 +64,7 @@ def test_lineage_refuses_an_output_that_is_newer_than_what_was_made_of_it():
     content = stages()
     content["split"]["outs"] = [entry("data/folds", "f2.dir")]
     with pytest.raises(FoldwiseError, match=r"half a run: data/folds is newer than what `evaluate` made of it"):
-        Lock.of({"stages": content}).lineage("evaluate")
+        Lock.of({"stages": content}, PIPELINE).lineage("evaluate")
 
 
 def test_sources_are_what_no_stage_makes(lock):
@@ -105,4 +108,4 @@ def test_a_source_with_another_digest_or_none_has_changed(lock, digest):
 )
 def test_a_torn_file_is_called_damaged(torn):
     with pytest.raises(FoldwiseError, match=r"dvc\.lock is damaged: `git checkout dvc\.lock`"):
-        Lock.of(torn)
+        Lock.of(torn, PIPELINE)

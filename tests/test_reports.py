@@ -1,10 +1,16 @@
 """What is said of a comparison, word for word, and as JSON."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
+from dvc.cli.parser import get_main_parser
+from dvc.utils.cli_parse import to_path_overrides
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
 from small_runs import run
 
 from foldwise import reports
@@ -18,7 +24,8 @@ NONE = [np.nan] * 5
 
 
 def compared(b=BETTER, name="more", **changes):
-    found = compare(run(A, "main", commit="0123456789", parameters={"cv.k": 5}), run(b, name, **changes), 0.1)
+    recipe = {"cv.k": 5} | ({"train.seed": 0} if "train.seed" in changes.get("parameters", {}) else {})
+    found = compare(run(A, "main", commit="0123456789", parameters=recipe), run(b, name, **changes), 0.1)
     if found.pairing is None:
         return found
     told = replace(found.pairing, posterior=Posterior(0.0004, 0.2, 0.7996), mcnemar=McNemar(3, 14, 0.0127))
@@ -53,7 +60,12 @@ def test_one_sentence_says_the_verdict(found, said):
         (
             {"cv_seed": 1, "parameters": {"cv.k": 4, "train.seed": 1}},
             "not paired: the folds differ, so it cannot be said whether B is better; "
-            "run B again with A's: `dvc exp run -S cv.k=5`",
+            "run B again with A's, in a checkout of A: `dvc exp run -S cv.k=5 -S train.seed=1`",
+        ),
+        (
+            {"cv_seed": 1, "parameters": {"cv.k": 4, "train.new": 1}},
+            "not paired: the folds differ, so it cannot be said whether B is better; "
+            "run both again with the same code and original files",
         ),
         (
             {"digests": {"normalized": "x"}, "parameters": {"cv.k": 5}},
@@ -66,9 +78,35 @@ def test_one_sentence_says_why_not_paired_and_what_to_do(changes, said):
     assert reports.sentence(compared(**changes)) == said
 
 
-def test_a_knob_that_is_empty_in_a_is_emptied_by_the_remedy():
-    a, b = run(A, parameters={"data.subset": None}), run(A, "b", cv_seed=1, parameters={"data.subset": 100})
-    assert reports.sentence(compare(a, b, 0.1)).endswith("`dvc exp run -S data.subset=null`")
+RECIPE = {"data": {"subset": None, "mirror": "/a"}, "cv": {"k": 5}, "train": {"lr": 0.1, "names": ["a"], "old": True}}
+TEXTS = ["", "null", "True", "12", "1e3", "a b", "a,b", "it's", 'say "x"', r"\\", r"\"", "x=1:{y}[z]", "$HOME `x`", "é"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_command_to_run_again_gives_the_recipe_of_b_on_the_folds_of_a(tmp_path, text):
+    def changed(**train):
+        return {"data": {"subset": 100, "mirror": "/b"}, "cv": {"k": 4}, "train": RECIPE["train"] | train}
+
+    theirs = changed(lr=3e-05, names=[text, "b"], old=False)
+    a, b = ({f"{x}.{y}": value for x in tree for y, value in tree[x].items()} for tree in (RECIPE, theirs))
+    said = reports.sentence(compare(run(A, parameters=a), run(A, "b", cv_seed=1, parameters=b), 0.1))
+    words = shlex.split(said[said.index("`") + 1 : said.rindex("`")])
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    options = get_main_parser().parse_args(words[1:])
+    ((file, overrides),) = to_path_overrides(options.set_param).items()
+    apply_overrides(path, overrides)
+    assert (file, YAML(typ="safe").load(path)) == ("params.yaml", RECIPE | {"train": theirs["train"]})
+
+
+def test_the_same_predictions_are_no_difference_beyond_doubt():
+    compared = compare(run(A, "main"), run(A, "b", digests={"predictions": "main"}), 0.1)
+    assert compared.pairing.posterior == Posterior(p_worse=0, p_same=1, p_better=0)
+    assert reports.sentence(compared) == "no difference: A and B made the same predictions, to the bit"
+    told = reports.text([compared])
+    assert told.startswith("A and B made the same predictions, to the bit.\n\n")
+    assert "practically the same (within 0.1 points) 100.0%" in told
+    assert "would have been" not in told
 
 
 TEXT = """\

@@ -10,6 +10,7 @@ import small_repository
 from dvc.repo import Repo
 
 from foldwise.errors import FoldwiseError
+from foldwise.lockfile import Lock
 from foldwise.repository import revision
 
 PREDICTIONS = "predictions/out_of_fold.npy"
@@ -27,7 +28,13 @@ def mine(tmp_path_factory, tmp_path):
     return small_repository.copy(tmp_path_factory, tmp_path / "mine")
 
 
-def refusal(root, name="main", do=lambda found: found.result(PREDICTIONS)):
+def read(found):
+    return found.result(
+        PREDICTIONS, Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).producers["predictions"][1]
+    )
+
+
+def refusal(root, name="main", do=lambda found: read(found)):
     with pytest.raises(FoldwiseError) as raised, revision(root, name) as found:
         do(found)
     assert "\n" not in str(raised.value)
@@ -52,12 +59,12 @@ def test_the_commit_is_that_which_git_resolves(small, name):
 @pytest.mark.parametrize("name", ["main", "workspace"])
 def test_a_cached_file_is_that_of_the_run(small, name):
     with revision(small.root, name) as found:
-        assert found.result(PREDICTIONS) == (small.root / PREDICTIONS).read_bytes()
+        assert read(found) == (small.root / PREDICTIONS).read_bytes()
 
 
 def test_a_cached_file_of_an_experiment_is_not_that_of_the_workspace(small):
     with revision(small.root, "seed-1") as found:
-        assert found.result(PREDICTIONS) != (small.root / PREDICTIONS).read_bytes()
+        assert read(found) != (small.root / PREDICTIONS).read_bytes()
 
 
 @pytest.mark.parametrize("name", ON)
@@ -79,7 +86,7 @@ def test_yaml_reads_small_numbers_as_dvc_writes_them(mine):
 
 def test_a_missing_yaml_file_is_told(small):
     said = refusal(small.root, "main", lambda found: found.yaml("nowhere.yaml"))
-    assert said == "main: nowhere.yaml is missing: run `dvc repro` there, and commit nowhere.yaml"
+    assert said == "main: nowhere.yaml is missing: bring it back, and commit nowhere.yaml"
 
 
 def test_a_corrupt_yaml_file_is_told_in_one_line(mine):
@@ -96,7 +103,7 @@ def test_results_come_from_a_remote_that_the_commit_does_not_know(mine, tmp_path
         repo.push()
     forget(mine)
     with revision(mine.root, "main") as found:
-        assert found.result(PREDICTIONS) == expected
+        assert read(found) == expected
 
 
 def test_results_that_are_nowhere_are_told_with_what_to_do(mine):
@@ -158,7 +165,7 @@ def test_results_that_are_not_checked_out_are_not_modified(mine):
     shutil.rmtree(mine.root / "predictions")
     with revision(mine.root, "workspace") as found:
         check(found)
-        assert found.result(PREDICTIONS)
+        assert read(found)
 
 
 def test_a_modified_file_besides_is_let_be(mine):
@@ -176,7 +183,7 @@ def test_a_workspace_that_dvc_is_at_work_in_is_told(mine):
 
 def test_a_commit_is_read_while_dvc_is_at_work(mine):
     with Repo(str(mine.root)) as repo, repo.lock, revision(mine.root, "main") as found:
-        assert found.result(PREDICTIONS)
+        assert read(found)
 
 
 def test_what_is_raised_within_has_the_name_before_it(small):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,29 +13,46 @@ from foldwise.errors import FoldwiseError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0, 1 after a mistake of the user's, told in one line, or 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
     try:
-        print(options.command(options))
+        try:
+            options = _parser().parse_args(arguments)
+        except SystemExit as stopped:  # after --help
+            raise SystemExit(stopped.code or _write("")) from None
+        return _write(f"{options.command(options)}\n")
     except FoldwiseError as error:
         print(f"foldwise: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("foldwise: interrupted", file=sys.stderr)
         return 130
+
+
+def _write(text: str) -> int:
+    """Print all that there is now, not as Python ends, when an error cannot be met; returns the exit status."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError):  # the reader has all that it wants, as `head` does
+            return 0
+        raise FoldwiseError(f"the output cannot be written: {error.strerror}") from error
     return 0
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise FoldwiseError("the current folder is gone: change to one that is there") from error
 
 
 def _summary(_: argparse.Namespace) -> str:
     # Imports stand in the commands: the libraries behind one should not slow down the other.
-    from foldwise import files, params
-    from foldwise.headline import describe
+    from foldwise.workspace import summary
 
-    params.load(Path("params.yaml"))
-    path = Path("metrics", "summary.json")
-    try:
-        return describe(files.read_json(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise FoldwiseError(f"{path} lacks headline numbers: run `dvc repro -f -s aggregate`") from error
+    return summary(_here())
 
 
 def _compare(options: argparse.Namespace) -> str:
@@ -42,7 +60,8 @@ def _compare(options: argparse.Namespace) -> str:
     from foldwise.comparison import compare_all
 
     names = options.revisions if len(options.revisions) > 1 else [*options.revisions, runs.WORKSPACE]
-    first, *others = [runs.read(name, Path.cwd()) for name in names]
+    here = _here()
+    first, *others = [runs.read(name, here) for name in names]
     comparisons = compare_all(first, others, options.rope)
     if options.json:
         return json.dumps(reports.content(comparisons), indent=2, allow_nan=False)

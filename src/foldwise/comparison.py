@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from foldwise.lockfile import describe
 from foldwise.runs import SCORES, Run
 from foldwise.statistics import (
     McNemar,
@@ -23,6 +24,7 @@ from foldwise.statistics import (
 Verdict = Literal["better", "worse", "no_difference", "not_paired"]
 
 SIGNIFICANCE = 0.05
+IDENTICAL = "A and B made the same predictions, to the bit"
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,15 @@ class Pairing:
         Of the difference in accuracy.
     mcnemar : McNemar
         On the out-of-fold answers of the first repeat, as it needs one answer for each image.
+    identical : bool
+        Whether predictions and accuracies are the same to the bit: then there is nothing to doubt.
     """
 
     tests: dict[str, PairedTest | None]
     p: float
     posterior: Posterior
     mcnemar: McNemar
+    identical: bool
 
     @property
     def accuracy(self) -> PairedTest:
@@ -89,6 +94,8 @@ class Comparison:
     a, b : Side
     parameters : dict of str to dict
         Knobs that differ, each with its value in "a" and in "b"; a run that does not know the knob has none.
+    again : dict of str to object or None
+        Value of each knob that makes B's recipe on A's data and folds out of A's knobs; None where A's code lacks one.
     sources : tuple of str
         Files of code or pins that differ.
     notes : tuple of str
@@ -103,6 +110,7 @@ class Comparison:
     a: Side
     b: Side
     parameters: dict[str, dict[str, Any]]
+    again: dict[str, Any] | None
     sources: tuple[str, ...]
     notes: tuple[str, ...]
     unlike: tuple[str, ...]
@@ -136,10 +144,12 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
         "folds": a.outcome.folds.description.sha256 == b.outcome.folds.description.sha256,
     }
     unlike = tuple(what for what, same in alike.items() if not same)
+    parameters = _differing(a.parameters, b.parameters)
     return Comparison(
         a=_side(a),
         b=_side(b),
-        parameters=_differing(a.parameters, b.parameters),
+        parameters=parameters,
+        again=_again(parameters),
         sources=tuple(_differing(a.sources, b.sources)),
         notes=tuple(_notes(a, b)),
         unlike=unlike,
@@ -191,12 +201,15 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
     in_accuracy = (b.outcome.scores["accuracy"] - a.outcome.scores["accuracy"]).to_numpy(dtype=np.float64)
     decisive = tests["accuracy"]
     assert decisive is not None
+    identical = _identical(a, b) and not in_accuracy.any()
+    belief = bayesian_t_test(in_accuracy, ratio, rope, resolution=resolution)
     a_right, b_right = (run.outcome.out_of_fold[0].argmax(axis=1) == run.outcome.labels for run in (a, b))
     return Pairing(
         tests=tests,
         p=decisive.p,
-        posterior=bayesian_t_test(in_accuracy, ratio, rope, resolution=resolution),
+        posterior=Posterior(p_worse=0.0, p_same=1.0, p_better=0.0) if identical else belief,
         mcnemar=mcnemar(a_right, b_right),
+        identical=identical,
     )
 
 
@@ -209,13 +222,35 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str
     return found
 
 
+def _again(differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    if any("a" not in both for both in differing.values()):
+        return None
+    return {
+        knob: both["a"] if knob.startswith(("data.", "cv.")) else both["b"]
+        for knob, both in differing.items()
+        if "b" in both
+    }
+
+
 def _notes(a: Run, b: Run) -> Iterator[str]:
+    if _identical(a, b):
+        yield IDENTICAL
     for letter, run in (("A", a), ("B", b)):
         if run.changed:
-            more = f" and {len(run.changed) - 3} more" if len(run.changed) > 3 else ""
+            yield f"{letter} ({run.name}): {describe(run.changed)}"
+        if run.unpinned:
             yield (
-                f"{letter} ({run.name}): {', '.join(run.changed[:3])}{more} changed after its results were made: "
-                "`dvc repro` would make others"
+                f"{letter} ({run.name}): made with {run.unpinned}, not with what requirements.lock pins: "
+                "`make .venv/installed` brings that, and `dvc repro -f` makes it again"
             )
-    if a.digests["predictions"] == b.digests["predictions"]:
-        yield "A and B made the same predictions, to the bit"
+    unlike = [
+        f"{name} {version} and {b.libraries[name]}"
+        for name, version in a.libraries.items()
+        if b.libraries.get(name, version) != version
+    ]
+    if unlike:
+        yield f"A and B were made with different libraries: {', '.join(unlike)}"
+
+
+def _identical(a: Run, b: Run) -> bool:
+    return a.digests["predictions"] == b.digests["predictions"]

@@ -1,13 +1,18 @@
 """What a `dvc.lock` says of a run: the knobs and files that made its results, and where those lie."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from foldwise.errors import FoldwiseError
+
+
+def _one_line(cmd: Any) -> str:
+    """A list of commands as one, and no matter how it was wrapped."""
+    return " && ".join(" ".join(str(line).split()) for line in (cmd if isinstance(cmd, list) else [cmd]))
 
 
 class File(BaseModel):
@@ -24,7 +29,7 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    cmd: str
+    cmd: Annotated[str, BeforeValidator(_one_line)]
     deps: tuple[File, ...] = ()
     outs: tuple[File, ...] = ()
     params: dict[str, dict[str, Any]] = {}
@@ -36,10 +41,11 @@ class Stage(BaseModel):
 
 
 class Lock(BaseModel):
-    """The stages of a `dvc.lock`.
+    """The stages of a `dvc.lock`, and the commands that `dvc.yaml` has for them now.
 
     Notes
     -----
+    - A stage is found by what it makes, whatever its name.
     - A knob goes by its full name, such as `train.lr`; its value is that which the results were made with.
     - A source is a file that no stage makes: code, or the pins of libraries.
     """
@@ -47,14 +53,43 @@ class Lock(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     stages: dict[str, Stage]
+    commands: dict[str, str] = {}
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Self:
-        """Check the content of a `dvc.lock`; FoldwiseError if a kill has left it torn."""
+    def of(cls, content: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Self:
+        """Check the content of a `dvc.lock`, and leave out what `pipeline`, that of `dvc.yaml`, has no stage for.
+
+        DVC keeps the entries of stages that were renamed or removed. FoldwiseError if a kill has left it torn.
+        """
         try:
-            return cls.model_validate(content)
+            lock = cls.model_validate(content)
         except ValidationError as error:
             raise FoldwiseError("dvc.lock is damaged: `git checkout dvc.lock`, then `dvc repro`") from error
+        now = pipeline.get("stages")
+        if not isinstance(now, dict) or not all(isinstance(stage, dict) for stage in now.values()):
+            raise FoldwiseError("dvc.yaml has no stages: `dvc stage list` says what is wrong with it")
+        stages = {name: stage for name, stage in lock.stages.items() if name.partition("@")[0] in now}
+        # What DVC fills in (`${...}`, foreach, matrix) is not known here.
+        plain = {name: _one_line(stage["cmd"]) for name, stage in now.items() if "cmd" in stage and name in stages}
+        commands = {name: command for name, command in plain.items() if "${" not in command}
+        return cls(stages=stages, commands=commands)
+
+    def making(self, *options: str) -> str:
+        """Name of the stage that makes what these options on its command line name; FoldwiseError unless it is one."""
+        found = []
+        for name, stage in self.stages.items():
+            made = {out.path for out in stage.outs}
+            if all(stage.options.get(option) in made for option in options):
+                found.append(name)
+        if len(found) == 1:
+            return found[0]
+        wanted = " and ".join(f"--{option}" for option in options)
+        if not found:
+            raise FoldwiseError(f"dvc.lock has no results of a stage that makes its {wanted}: run `dvc repro` there")
+        raise FoldwiseError(
+            f"several stages in dvc.lock make their {wanted} ({', '.join(found)}): leave one of them in dvc.yaml, and "
+            "run `dvc repro`"
+        )
 
     @property
     def producers(self) -> dict[str, tuple[str, str]]:
@@ -87,29 +122,39 @@ class Lock(BaseModel):
                     lineage.append(producer)
         return lineage
 
-    def sources(self, stages: list[str]) -> dict[str, str]:
+    def sources(self, stages: Sequence[str]) -> dict[str, str]:
         """Digest of each source of `stages`, by path."""
         made = self.producers
         return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in made}
 
-    def changed(self, stages: list[str], knobs: Mapping[str, Any], digests: Mapping[str, str | None]) -> list[str]:
-        """Find the knobs and sources of `stages` that are no longer what the results were made with.
+    def changed(
+        self, stages: Sequence[str], yaml: Callable[[str], Mapping[str, Any]], md5: Callable[[str], str | None]
+    ) -> list[str]:
+        """Find the knobs, sources and commands of `stages` that are no longer what the results were made with.
 
         Parameters
         ----------
-        stages : list of str
-        knobs : mapping of str to dict
-            Content of each file that `params` of those stages name.
-        digests : mapping of str to str or None
-            Of each of their sources; None for one that is gone.
+        stages : sequence of str
+        yaml : callable
+            Gives the content of a file that `params` of those stages name.
+        md5 : callable
+            Gives the digest of one of their sources; None if it is gone.
         """
-        changed = {path for path, digest in self.sources(stages).items() if digests[path] != digest}
+        changed = {path for path, digest in self.sources(stages).items() if md5(path) != digest}
         for name in stages:
             for path, recorded in self.stages[name].params.items():
-                then = dict(_flat(recorded))
-                now = dict(_flat({knob: _get(knobs[path], knob) for knob in recorded}))
+                content, then = yaml(path), dict(_flat(recorded))
+                now = dict(_flat({knob: _get(content, knob) for knob in recorded}))
                 changed |= {knob for knob in then | now if then.get(knob) != now.get(knob)}
+            if self.commands.get(name, command := self.stages[name].cmd) != command:
+                changed.add(f"the command of `{name}`")
         return sorted(changed)
+
+
+def describe(changed: Sequence[str]) -> str:
+    """Put what `Lock.changed` has found in a line, the first three by name."""
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"{', '.join(changed[:3])}{more} changed after its results were made: `dvc repro` would make others"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

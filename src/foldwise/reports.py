@@ -1,11 +1,13 @@
 """Comparisons in words: for the console, for pull requests (Markdown) and for programs (JSON)."""
 
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from textwrap import fill
 from typing import Any
 
-from foldwise.comparison import Comparison, Side
+from foldwise.comparison import IDENTICAL, Comparison, Side
 from foldwise.runs import SCORES
 from foldwise.statistics import PairedTest
 
@@ -19,6 +21,8 @@ _SHOWN = {
     "log_loss": ("log loss (less is better)", 1, 4),
     "roc_auc_macro": ("macro ROC AUC, %", 100, 3),
 }
+# What is no text to Hydra.
+_WORDS = ("null", "true", "false", "nan", "inf")
 _METHOD = "Same folds: paired t-tests, corrected for overlapping training sets."
 
 
@@ -27,6 +31,8 @@ def sentence(comparison: Comparison) -> str:
     if comparison.pairing is None:
         what = "folds" if comparison.unlike == ("folds",) else "data"
         return f"not paired: the {what} differ, so it cannot be said whether B is better; {_remedy(comparison)}"
+    if comparison.pairing.identical:
+        return f"no difference: {IDENTICAL}"
     test = comparison.pairing.accuracy
     if comparison.verdict == "no_difference":
         visible = _rounded([100 * test.smallest_visible], 2)[0]
@@ -98,12 +104,15 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[Block]:
         yield from _one(comparisons[0])
     else:
         yield from _many(comparisons)
+    said = len(comparisons) == 1 and comparisons[0].pairing and comparisons[0].pairing.identical
     notes = dict.fromkeys(note for comparison in comparisons for note in comparison.notes)
-    yield from (f"Note: {note}." for note in notes)
+    yield from (f"Note: {note}." for note in notes if not (said and note == IDENTICAL))
 
 
 def _one(comparison: Comparison) -> Iterator[Block]:
     sides = {"A": comparison.a, "B": comparison.b}
+    if comparison.pairing and comparison.pairing.identical:
+        yield f"{IDENTICAL}."
     yield [
         ("", "run", "folds", "accuracy, %", "95% interval"),
         *((letter, _name(side), _folds(side), *_own(side)) for letter, side in sides.items()),
@@ -151,15 +160,27 @@ def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
 
 
 def _remedy(comparison: Comparison) -> str:
-    knobs = {
-        knob: both for knob, both in comparison.parameters.items() if knob.startswith(("data.", "cv.")) and "a" in both
-    }
-    if not knobs:
+    """Say how to get runs that can be paired: by a whole command, which also turns what else makes B's recipe."""
+    pairing = [knob for knob in comparison.again or () if knob.startswith(("data.", "cv."))]
+    if comparison.again is None or not pairing:
         return "run both again with the same code and original files"
-    settings = " ".join(
-        f"-S {knob}={'null' if both['a'] is None else _value(both, 'a')}" for knob, both in knobs.items()
-    )
-    return f"run B again with A's: `dvc exp run {settings}`"
+    settings = " ".join(f"-S {shlex.quote(f'{knob}={_literal(value)}')}" for knob, value in comparison.again.items())
+    return f"run B again with A's, in a checkout of A: `dvc exp run {settings}`"
+
+
+def _literal(value: Any) -> str:
+    """Write a knob's value as `dvc exp run -S` reads it: as Hydra does, which is YAML but for texts."""
+    match value:
+        case None:
+            return "null"
+        case list():
+            return f"[{','.join(map(_literal, value))}]"
+        case str() if not re.fullmatch(r"[A-Za-z_/][\w/.-]*", value) or value.lower() in _WORDS:
+            # A backslash stands for itself but before a quotation mark.
+            escaped = re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + found[2].replace('"', r"\""), value)
+            return f'"{escaped}"'
+        case _:
+            return _shown(value)
 
 
 def _name(side: Side) -> str:
@@ -210,7 +231,11 @@ def _percent(probability: float) -> str:
 
 def _value(both: dict[str, Any], side: str) -> str:
     value = both.get(side, "(no such knob)")
-    return "(empty)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "(empty)" if value is None else _shown(value)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wrapped(line: str) -> str:

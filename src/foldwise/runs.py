@@ -1,5 +1,6 @@
 """Reading finished runs: of the workspace, of a Git revision, or of a DVC experiment."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from foldwise import files
+from foldwise import files, libraries
 from foldwise.errors import FoldwiseError
 from foldwise.folds import Folds
 from foldwise.folds import load as load_folds
@@ -21,15 +22,13 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace"
 SCORES = ("accuracy", "f1_macro", "log_loss", "roc_auc_macro")
-# The last stage before any statistics; options on its command line name the folders that are read, here with the files.
-_STAGE = "evaluate"
+# Options of the last stage before any statistics, whose command line names the folders; and the files that are read.
 _FILES = {
     "normalized": ("train_labels.npy",),
     "folds": ("assignments.npy", "folds.json"),
     "predictions": ("out_of_fold.npy",),
     "scores": ("folds.csv",),
 }
-_AGAIN = f"run `dvc repro -f -s {_STAGE}`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,11 @@ class Run:
     digests : dict of str to str
         Of the folders `normalized`, `folds`, `predictions` and `scores`.
     changed : tuple of str
-        Knobs and files of this revision that are not what the results were made with: `dvc repro` would make others.
+        Knobs, files and commands of this revision that are not what the results were made with.
+    libraries : dict of str to str
+        Version of each library that the models were made with, by name; empty where the run did not keep that.
+    unpinned : str
+        Which of them are not those that this revision pins, in words.
     outcome : Outcome
     """
 
@@ -80,6 +83,8 @@ class Run:
     sources: dict[str, str]
     digests: dict[str, str]
     changed: tuple[str, ...]
+    libraries: dict[str, str]
+    unpinned: str
     outcome: Outcome
 
 
@@ -100,47 +105,74 @@ def read(name: str, directory: Path) -> Run:
     try:
         from foldwise.repository import revision
     except ImportError as error:
-        raise FoldwiseError("runs are read through DVC, which is not installed: `pip install 'dvc>=3.67'`") from error
+        # The locks' own, as the newest of an index may not fit what they pin.
+        raise FoldwiseError(
+            "runs are read through DVC, which is not installed: `make .venv/installed` brings it into .venv, and "
+            "`. .venv/bin/activate` switches to that"
+        ) from error
     with revision(directory, name) as found:
-        lock = Lock.of(found.yaml("dvc.lock"))
-        if _STAGE not in lock.stages:
-            raise FoldwiseError(f"dvc.lock has no results of the stage `{_STAGE}`: run `dvc repro` there")
-        options, producers = lock.stages[_STAGE].options, lock.producers
+        lock = Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml"))
+        last = lock.making("predictions", "scores")
+        options, producers = lock.stages[last].options, lock.producers
         if unknown := [option for option in _FILES if options.get(option) not in producers]:
-            raise FoldwiseError(f"no stage in dvc.lock makes the --{unknown[0]} of `{_STAGE}`: run `dvc repro` there")
+            raise FoldwiseError(f"no stage in dvc.lock makes the --{unknown[0]} of `{last}`: run `dvc repro` there")
         paths = {option: options[option] for option in _FILES}
         if name == WORKSPACE:
             found.check_unmodified(paths.values())
-        stages = lock.lineage(_STAGE)
-        sources = lock.sources(stages)
-        knobs = {path: found.yaml(path) for stage in stages for path in lock.stages[stage].params}
-        digests = {path: found.md5(path) for path in sources}
+        stages = lock.lineage(last)
+        digests = {option: producers[path][1] for option, path in paths.items()}
+        versions, unpinned = _libraries(found, lock, stages)
         return Run(
             name=name,
             commit=None if name == WORKSPACE else found.commit,
             parameters=lock.parameters,
-            sources=sources,
-            digests={option: producers[path][1] for option, path in paths.items()},
-            changed=tuple(lock.changed(stages, knobs, digests)),
-            outcome=_outcome(found, paths),
+            sources=lock.sources(stages),
+            digests=digests,
+            changed=tuple(lock.changed(stages, found.yaml, found.md5)),
+            libraries=versions,
+            unpinned=unpinned,
+            outcome=_outcome(found, paths, digests, last),
         )
 
 
-def _outcome(found: "Revision", paths: dict[str, str]) -> Outcome:
-    """Copy the files aside, as the workspace is not to be touched, and read them."""
-    with TemporaryDirectory() as temporary:
-        for option, path in paths.items():
-            for file in _FILES[option]:
-                files.write_bytes(Path(temporary, option, file), found.result(f"{path}/{file}"))
+def _libraries(found: "Revision", lock: Lock, stages: list[str]) -> tuple[dict[str, str], str]:
+    """Versions that the models were made with, and which are not those pinned; nothing of runs that kept none."""
+    for stage in (lock.stages[name] for name in stages):
+        curves = stage.options.get("curves")
+        path, digests = f"{curves}/libraries.json", {out.path: out.md5 for out in stage.outs}
+        if curves not in digests or found.find(path) is None:
+            continue
         try:
-            return _load(Path(temporary))
-        except FoldwiseError as error:
-            # The user knows the run's own paths, not those of the copies.
-            said = re.sub(rf"{re.escape(temporary)}/(\w+)", lambda match: paths[match[1]], str(error))
-            raise FoldwiseError(said) from error
+            versions = dict(json.loads(found.result(path, digests[curves])))
+        except (TypeError, ValueError) as error:
+            raise FoldwiseError(f"{path} lists no libraries: run `dvc repro -f` there") from error
+        pins = [found.find(dep.path) or b"" for dep in stage.deps if Path(dep.path).name == "requirements.lock"]
+        return versions, libraries.unlike(versions, b"".join(pins).decode(errors="replace"))
+    return {}, ""
 
 
-def _load(folder: Path) -> Outcome:
+def _outcome(found: "Revision", paths: dict[str, str], digests: dict[str, str], last: str) -> Outcome:
+    """Copy the files aside, as the workspace is not to be touched, and read them."""
+    try:
+        with TemporaryDirectory() as temporary:
+            for option, path in paths.items():
+                Path(temporary, option).mkdir()
+                for file in _FILES[option]:
+                    Path(temporary, option, file).write_bytes(found.result(f"{path}/{file}", digests[option]))
+            try:
+                return _load(Path(temporary), f"run `dvc repro -f -s {last}`")
+            except FoldwiseError as error:
+                # The user knows the run's own paths, not those of the copies.
+                said = re.sub(rf"{re.escape(temporary)}/(\w+)", lambda match: paths[match[1]], str(error))
+                raise FoldwiseError(said) from error
+    except OSError as error:
+        raise FoldwiseError(
+            f"temporary copies cannot be kept ({error.strerror}): make room where they lie, or set TMPDIR to a folder "
+            "that has some"
+        ) from error
+
+
+def _load(folder: Path, again: str) -> Outcome:
     """Read copies of the files into memory, checked against one another."""
     labels = np.array(files.read_array(folder / "normalized" / "train_labels.npy", np.int64, 1))
     folds = load_folds(folder / "folds", len(labels))
@@ -149,7 +181,7 @@ def _load(folder: Path) -> Outcome:
     scores = files.read_csv(folder / "scores" / "folds.csv", ["repeat", "fold", "n", *SCORES])
     scores = scores.sort_values(["repeat", "fold"], ignore_index=True)
     if list(zip(scores["repeat"], scores["fold"], strict=True)) != list(folds):
-        raise FoldwiseError(f"{folder / 'scores'} is not of the folds in {folder / 'folds'}: {_AGAIN}")
+        raise FoldwiseError(f"{folder / 'scores'} is not of the folds in {folder / 'folds'}: {again}")
     if out_of_fold.shape[:2] != folds.assignments.shape:
-        raise FoldwiseError(f"{folder / 'predictions'} is not of the folds in {folder / 'folds'}: {_AGAIN}")
+        raise FoldwiseError(f"{folder / 'predictions'} is not of the folds in {folder / 'folds'}: {again}")
     return Outcome(folds, labels, out_of_fold, scores)
