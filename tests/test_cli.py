@@ -1,5 +1,6 @@
 """The command `foldwise`, called as a function, and once as a user does."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import small_repository
+import yaml
 from small_runs import run
 
 from foldwise import cli, runs
@@ -26,13 +28,48 @@ ACCURACIES = {
 }
 
 
+PIPELINE = {
+    "stages": {
+        "train": {"cmd": "python code.py --models models", "params": ["train.lr"], "deps": ["code.py"]},
+        "aggregate": {"cmd": "python sum.py --models models --metrics metrics/summary.json", "deps": ["models"]},
+    }
+}
+
+
+def record(metrics="metrics/summary.json"):
+    """Write a `dvc.lock` of what lies in the workspace."""
+
+    def entry(path):
+        return {"path": path, "md5": hashlib.md5(Path(path).read_bytes()).hexdigest(), "hash": "md5"}
+
+    stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+    lr = yaml.safe_load(Path("params.yaml").read_text())["train"]["lr"]
+    made = {"path": "models", "md5": "m.dir", "hash": "md5"}
+    knobs = {"params.yaml": {"train.lr": lr}}
+    stages = {
+        "train": {"cmd": stages["train"]["cmd"], "deps": [entry("code.py")], "params": knobs, "outs": [made]},
+        "aggregate": {"cmd": stages["aggregate"]["cmd"], "deps": [made], "outs": [entry(metrics)]},
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def edit(path, old, new):
+    text = Path(path).read_text()
+    assert old in text
+    Path(path).write_text(text.replace(old, new))
+
+
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
-    """Stand in a workspace with parameters and a summary."""
+    """Stand in a workspace with parameters, a summary, and the record of how it was made."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    Path("code.py").write_text("")
+    Path("dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    Path(".dvc").mkdir()
     Path("metrics").mkdir()
     Path("metrics/summary.json").write_text(json.dumps(SUMMARY))
+    record()
 
 
 @pytest.fixture
@@ -41,9 +78,73 @@ def known(monkeypatch):
     monkeypatch.setattr(runs, "read", lambda name, directory: run(ACCURACIES[name], name))
 
 
-def test_summary_prints_the_headline_numbers(finished, capsys):
-    assert cli.main(["summary"]) == 0
-    assert "0.9900, 95 % interval 0.9800 to 0.9950" in capsys.readouterr().out
+def printed(capsys, *arguments):
+    assert cli.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", [".", "metrics"])
+def test_summary_prints_the_headline_numbers_from_any_folder(finished, monkeypatch, capsys, folder):
+    monkeypatch.chdir(folder)
+    said = printed(capsys, "summary")
+    assert "0.9900, 95 % interval 0.9800 to 0.9950" in said
+    assert "Note" not in said
+
+
+def test_summary_reads_the_file_that_the_pipeline_made(finished, capsys):
+    Path("results.json").write_text(json.dumps(SUMMARY).replace("0.99,", "0.89,"))
+    edit("dvc.yaml", "metrics/summary.json", "results.json")
+    record("results.json")
+    assert "0.8900, 95 % interval" in printed(capsys, "summary")
+
+
+AGAIN = "changed after its results were made: `dvc repro` would make others"
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "note"),
+    [
+        ("params.yaml", "lr: 0.02 ", "lr: 0.03 ", f"train.lr {AGAIN}"),
+        ("code.py", "", "print()", f"code.py {AGAIN}"),
+        ("dvc.yaml", "metrics/summary.json", "other.json", f"the command of `aggregate` {AGAIN}"),
+        ("dvc.yaml", "python code.py", "python3 code.py", f"the command of `train` {AGAIN}"),
+        ("metrics/summary.json", "{", " {", "metrics/summary.json is not what dvc.lock records"),
+    ],
+)
+def test_summary_notes_what_has_changed_since(finished, capsys, path, old, new, note):
+    edit(path, old, new)
+    lines = printed(capsys, "summary").splitlines()
+    assert lines[0].startswith("accuracy over folds  0.9900")
+    assert [line for line in lines if line.startswith("Note: ")] == lines[3:]
+    assert lines[3].startswith(f"Note: {note}")
+
+
+def test_summary_of_half_a_run_notes_that(finished, capsys):
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["train"]["outs"] = [{"path": "models", "md5": "n.dir"}]
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    assert "\nNote: half a run: models is newer than what `aggregate` made of it" in printed(capsys, "summary")
+
+
+def test_summary_takes_small_numbers_as_dvc_writes_them(finished, capsys):
+    edit("params.yaml", "lr: 0.02 ", "lr: 0.00003 ")
+    record()
+    edit("params.yaml", "lr: 0.00003 ", "lr: 3e-05 ")
+    assert "Note" not in printed(capsys, "summary")
+
+
+@pytest.mark.parametrize("path", ["dvc.lock", "dvc.yaml", "params.yaml"])
+@pytest.mark.parametrize("content", [None, b"", b"a: [", b"\xff\x00", b"- a", b"stages: 1", b"stages: {aggregate: 1}"])
+def test_summary_of_a_damaged_repository_is_told_in_one_line(finished, capsys, path, content):
+    Path(path).unlink()
+    if content is not None:
+        Path(path).write_bytes(content)
+    assert failure(capsys, "summary").startswith(f"foldwise: {path}")
+
+
+def test_summary_outside_a_repository_says_so(finished, capsys):
+    Path(".dvc").rmdir()
+    assert failure(capsys, "summary") == "foldwise: no repository with DVC here: run this inside a clone\n"
 
 
 def failure(capsys, *arguments):
@@ -135,10 +236,49 @@ def test_compare_reads_a_real_repository(tmp_path_factory, tmp_path, monkeypatch
     assert verdicts == ["no_difference", "worse", "not_paired"]
 
 
-@pytest.mark.parametrize("arguments", [["summary"], ["compare", "main"]])
-def test_torch_is_not_imported(finished, arguments):
-    program = f"import sys; from foldwise import cli; cli.main({arguments}); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("arguments", "slow"), [(["summary"], {"torch", "pandas", "scipy", "dvc"}), (["compare", "main"], {"torch"})]
+)
+def test_slow_libraries_are_not_imported(finished, arguments, slow):
+    program = f"import sys; from foldwise import cli; cli.main({arguments}); sys.exit(bool({slow} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+def run_into(output, *arguments, before="pass"):
+    """Run the command with its output going there, as a shell would; gives status and what it complains of."""
+    program = f"import sys; from foldwise import cli; {before}; sys.exit(cli.main({list(arguments)}))"
+    done = subprocess.run([sys.executable, "-c", program], stdout=output, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stderr
+
+
+# Python's own exit writes what is buffered, so text of any length must be tried.
+LONG = "cli._compare = lambda _: 'x' * 10**6"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "before"),
+    [(["summary"], "pass"), (["--help"], "pass"), (["compare", "--help"], "pass"), (["compare", "main"], LONG)],
+)
+def test_a_reader_that_has_enough_ends_it_in_peace(finished, arguments, before):
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert run_into(writing, *arguments, before=before) == (0, "")
+    os.close(writing)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+@pytest.mark.parametrize("arguments", [["summary"], ["--help"]])
+def test_output_to_a_full_disk_is_told_in_one_line(finished, arguments):
+    with Path("/dev/full").open("w") as full:
+        said = run_into(full, *arguments)
+    assert said == (1, "foldwise: the output cannot be written: No space left on device\n")
+
+
+def test_a_current_folder_that_is_gone_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert failure(capsys, "summary").startswith("foldwise: the current folder is gone")
 
 
 @pytest.mark.slow

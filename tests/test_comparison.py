@@ -145,6 +145,21 @@ def test_what_changed_after_the_run_is_noted_the_first_three_by_name():
     )
 
 
+def test_libraries_that_are_not_those_pinned_are_noted():
+    b = run(A, "b", libraries={"torch": "2.9.1"}, unpinned="torch 2.9.1 (pinned: 2.15.0)")
+    assert compare(run(A), b, 0.1).notes == (
+        "B (b): made with torch 2.9.1 (pinned: 2.15.0), not with what requirements.lock pins: "
+        "`make .venv/installed` brings that, and `dvc repro -f` makes it again",
+    )
+
+
+def test_libraries_that_differ_between_the_runs_are_noted():
+    a, b = ({"torch": torch, "numpy": "2.0"} for torch in ("2.9.1", "2.15.0"))
+    assert compare(run(A, libraries=a), run(A, "b", libraries=b), 0.1).notes == (
+        "A and B were made with different libraries: torch 2.9.1 and 2.15.0",
+    )
+
+
 def test_equal_predictions_are_noted():
     assert compare(run(A), run(A), 0.1).notes == ("A and B made the same predictions, to the bit",)
 

@@ -97,6 +97,39 @@ def test_a_source_with_another_digest_or_none_has_changed(lock, digest):
     assert changed(lock, digests=DIGESTS | {"evaluate.py": digest}) == ["evaluate.py"]
 
 
+def test_a_stage_is_found_by_what_it_makes(lock):
+    assert (lock.making("folds"), lock.making("predictions")) == ("split", "evaluate")
+
+
+def test_a_stage_that_only_reads_a_folder_does_not_make_it():
+    content = {name: stage for name, stage in stages().items() if name != "split"}
+    with pytest.raises(FoldwiseError, match="no results of a stage that makes its --folds"):
+        Lock.of({"stages": content}, PIPELINE).making("folds")
+
+
+def test_stages_that_the_pipeline_no_longer_has_are_left_out():
+    content = stages() | {"old": stages()["split"]}
+    assert list(Lock.of({"stages": content}, PIPELINE).stages) == ["split", "evaluate", "plot"]
+
+
+def test_stages_made_of_a_list_go_by_the_name_before_the_item():
+    content = stages() | {"many@a": stages()["plot"], "many@b": stages()["plot"]}
+    pipeline = {"stages": {"many": {"foreach": ["a", "b"], "do": {"cmd": "python plot.py"}}}}
+    assert list(Lock.of({"stages": content}, pipeline).stages) == ["many@a", "many@b"]
+
+
+def test_a_command_that_changed_is_named_however_it_is_wrapped():
+    split = PIPELINE["stages"]["split"]["cmd"]
+    for now, expected in ((split.replace(" ", "\n  "), []), (f"{split} --new", ["the command of `split`"])):
+        pipeline = {"stages": PIPELINE["stages"] | {"split": {"cmd": now}}}
+        assert changed(Lock.of({"stages": stages()}, pipeline)) == expected
+
+
+def test_commands_may_be_a_list():
+    content = {"split": stages()["split"] | {"cmd": ["mkdir x", "python split.py --folds data/folds"]}}
+    assert Lock.of({"stages": content}, PIPELINE).making("folds") == "split"
+
+
 @pytest.mark.parametrize(
     "torn",
     [

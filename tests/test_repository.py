@@ -1,6 +1,7 @@
 """One revision through a real DVC, in a small repository."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 
@@ -123,6 +124,15 @@ def test_an_experiment_name_with_two_meanings_is_told(mine):
     mine.experiment("seed-1", {"train": {"seed": 8}})
     mine.git("commit", "--quiet", "--allow-empty", "--message", "neither's baseline")
     assert refusal(mine.root, "seed-1").startswith("seed-1: several experiments have this name")
+    shown = subprocess.run(
+        ["dvc", "exp", "list", "-A"], cwd=mine.root, env=small_repository.ENVIRONMENT, capture_output=True, text=True
+    ).stdout
+    seeds = []
+    for line in shown.splitlines():
+        if line.endswith("[seed-1]"):
+            with revision(mine.root, line.split()[0]) as found:
+                seeds.append(found.yaml("params.yaml")["train"]["seed"])
+    assert sorted(seeds) == [1, 8]
 
 
 def test_no_repository_is_told(tmp_path):
@@ -191,3 +201,147 @@ def test_what_is_raised_within_has_the_name_before_it(small):
         raise FoldwiseError("too bad")
 
     assert refusal(small.root, "seed-1", fail) == "seed-1: too bad"
+
+
+def cached(small, path=PREDICTIONS):
+    """Where the cache holds a file of the workspace."""
+    digest = hashlib.md5((small.root / path).read_bytes()).hexdigest()
+    return small.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+
+
+def damage(path, content):
+    path.unlink()
+    path.write_text(content)
+    path.chmod(0o444)
+
+
+LISTED = "predictions.dir"
+
+
+@pytest.mark.parametrize(
+    ("which", "content", "mended_by"),
+    [
+        (PREDICTIONS, "x", "remote"),
+        (PREDICTIONS, "x", "repro"),
+        (LISTED, "x", "repro"),  # where there is a remote, DVC helps itself
+        (LISTED, "[]", "remote"),
+        (LISTED, "[]", "repro"),
+    ],
+)
+def test_a_damaged_cache_is_told_and_the_advice_mends_it(mine, tmp_path, which, content, mended_by):
+    expected = (mine.root / PREDICTIONS).read_bytes()
+    shutil.copytree(mine.root / "predictions", tmp_path / "made/predictions")
+    shutil.copytree(mine.root / "scores", tmp_path / "made/scores")
+    program = f"import shutil\nshutil.copytree({str(tmp_path / 'made')!r}, '.', dirs_exist_ok=True)\n"
+    (mine.root / "code.py").write_text(program)
+    mine.record()
+    mine.git("commit", "--quiet", "--all", "--message", "code")
+    if mended_by == "remote":
+        mine.add_remote(tmp_path / "store")
+        with Repo(str(mine.root)) as repo:
+            repo.push()
+    path = cached(mine)
+    if which == LISTED:
+        with revision(mine.root, "main") as found:
+            digest = Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).producers["predictions"][1]
+        path = path.parents[1] / digest[:2] / digest[2:]
+    damage(path, content)
+    said = refusal(mine.root)
+    assert said == (
+        f"main: the cache's file {path.relative_to(mine.root)} is damaged: delete it, and if no remote holds it, "
+        "run `dvc repro` there, which makes it again"
+    )
+    (mine.root / said.split()[4]).unlink()
+    if mended_by == "repro":
+        subprocess.run(["dvc", "repro", "-q"], cwd=mine.root, env=small_repository.ENVIRONMENT, check=True)
+    with revision(mine.root, "main") as found:
+        assert read(found) == expected
+
+
+def test_a_repository_of_another_user_is_told_with_how_to_trust_it(mine, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    monkeypatch.setenv("HOME", str(mine.root.parent))
+    for path in (mine.root, *mine.root.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    root = str(mine.root)
+    assert refusal(mine.root) == (
+        "main: Git does not trust a repository of another user's: "
+        f"`git config --global --add safe.directory {root}` lets it"
+    )
+
+
+def spoil(path, content):
+    """Make a change to a file of a repository."""
+
+    def spoilt(small):
+        (small.root / path).write_bytes(content)
+
+    return spoilt
+
+
+def without_history(small):
+    shutil.rmtree(small.root / ".git")
+    small.git("init", "--quiet", ".")
+
+
+def with_remote(url):
+    def spoilt(small):
+        small.add_remote(url)
+        forget(small)
+
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "name", "said"),
+    [
+        (spoil(".dvc/config", b"[core"), "main", "DVC's settings are wrong"),
+        (spoil(".dvc/config.local", b"\xff"), "main", "DVC's settings are wrong"),
+        (spoil(".git/config", b"[core"), "main", "DVC cannot read it: ValueError"),
+        (spoil(".dvcignore", b"\xff"), "main", "DVC cannot read it: UnicodeDecodeError"),
+        (spoil("dvc.yaml", b"stages: ["), "workspace", "DVC cannot read it: unable to read: 'dvc.yaml'"),
+        (spoil("dvc.yaml", b"stages: 1"), "workspace", "dvc.yaml has no stages"),
+        (without_history, "main", "nothing is committed yet"),
+        (with_remote("http://localhost:9/x"), "main", "a file or the remote cannot be reached"),
+        (with_remote("ssh://localhost:9/x"), "main", "the remote cannot be reached: ssh is supported, but requires"),
+        (lambda _: None, "HEAD:code.py", "a file or folder of Git, not a revision"),
+        (lambda _: None, "HEAD^{tree}", "a file or folder of Git, not a revision"),
+    ],
+)
+def test_what_git_and_dvc_raise_is_told_in_one_line(mine, spoilt, name, said):
+    spoilt(mine)
+    assert refusal(mine.root, name).startswith(f"{name}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "No permission", "/x"), "/x cannot be read or written (No permission): `ls -ld /x` shows"),
+        (OSError(28, "No space left", "/x"), "/x cannot be read or written (No space left): make room there"),
+    ],
+)
+@pytest.mark.parametrize("where", ["dvc.repo.Repo.__init__", "dvc.fs.dvc.DVCFileSystem.open", "dvc.lock.Lock._do_lock"])
+def test_what_the_file_system_refuses_is_told_in_one_line(mine, monkeypatch, error, said, where):
+    def refuse(*_, **__):
+        raise error
+
+    def do(found):
+        check(found)
+        read(found)
+
+    monkeypatch.setattr(where, refuse)
+    assert refusal(mine.root, "workspace", do).startswith(f"workspace: {said}")
+
+
+def test_our_own_mistakes_stay_tracebacks(small):
+    with pytest.raises(ZeroDivisionError), revision(small.root, "main"):
+        1 / 0  # noqa: B018
+
+
+def test_an_old_commit_of_a_shallow_clone_is_told_with_how_to_have_it(mine, tmp_path):
+    mine.commit()
+    mine.git("clone", "--quiet", "--depth=1", f"file://{mine.root}", str(tmp_path / "shallow"))
+    assert refusal(tmp_path / "shallow", "HEAD~1") == (
+        "HEAD~1: not in this shallow clone: `git fetch --unshallow` brings the rest"
+    )

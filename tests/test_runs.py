@@ -210,3 +210,66 @@ def test_a_damaged_file_is_told_by_the_path_that_the_user_knows(mine):
 def test_predictions_that_are_nowhere_are_told(mine):
     shutil.rmtree(mine.root / ".dvc/cache")
     assert refusal(mine.root, "main").startswith("main: data/normalized/train_labels.npy is neither in the cache nor")
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "train", "split", "normalize"])
+def test_a_renamed_stage_is_found_by_what_it_makes(mine, stage):
+    edit(mine.root / "dvc.yaml", f"  {stage}:\n", "  other:\n")
+    mine.commit({"train": {"skill": 3.0}, "cv": {"k": 4}, "data": {"images": 30}})
+    assert f"  {stage}:\n" in (mine.root / "dvc.lock").read_text()
+    found = runs.read("main", mine.root)
+    assert (found.parameters["train.skill"], found.parameters["cv.k"], found.changed) == (3.0, 4, ())
+
+
+def test_two_stages_that_make_predictions_are_told(mine):
+    made = "--predictions more --scores scored\n    outs: [more, scored]\n"
+    edit(mine.root / "dvc.yaml", "stages:\n", f"stages:\n  another:\n    cmd: python code.py {made}")
+    for name in ("more", "scored"):
+        (mine.root / name).mkdir()
+        (mine.root / name / "x").write_text("")
+    mine.record()
+    assert refusal(mine.root).startswith(
+        "workspace: several stages in dvc.lock make their --predictions and --scores ("
+    )
+
+
+PINS = "torch==2.15.0 \\\n    --hash=sha256:00\n"
+
+
+@pytest.mark.parametrize(("torch", "unpinned"), [("2.15.0", ""), ("2.9.1", "torch 2.9.1 (pinned: 2.15.0)")])
+@pytest.mark.parametrize("name", ["main", "workspace"])
+def test_the_libraries_of_a_run_are_held_against_the_pins_of_its_revision(mine, name, torch, unpinned):
+    edit(
+        mine.root / "dvc.yaml",
+        "--models models\n    deps: [code.py,",
+        "--models models --curves curves\n    deps: [locks/requirements.lock,",
+    )
+    edit(mine.root / "dvc.yaml", "outs: [models]", "outs: [models, curves]")
+    (mine.root / ".gitignore").write_text("/data\n/models\n/predictions\n/scores\n/curves\n")
+    files.write_bytes(mine.root / "locks/requirements.lock", PINS.encode())
+    files.write_json(mine.root / "curves/libraries.json", {"torch": torch})
+    mine.commit()
+    found = runs.read(name, mine.root)
+    assert (found.libraries, found.unpinned) == ({"torch": torch}, unpinned)
+
+
+def test_of_runs_that_kept_no_libraries_nothing_is_said(small):
+    found = runs.read("main", small.root)
+    assert (found.libraries, found.unpinned) == ({}, "")
+
+
+def test_no_room_for_the_temporary_copies_is_told(small, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "TemporaryDirectory", full)
+    assert refusal(small.root) == (
+        "workspace: temporary copies cannot be kept (No space left on device): make room where they lie, or set TMPDIR "
+        "to a folder that has some"
+    )

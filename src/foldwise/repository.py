@@ -103,6 +103,8 @@ class Revision:
         with _foreign():
             cached = Path(self._repo.cache.local.oid_to_path(digest))
             whole = not cached.exists() or _md5(cached.read_bytes()) == digest.removesuffix(".dir")
+            if not whole:
+                self._repo.drop_data_index()  # DVC would remember a damaged list of files when it is whole again
         if not whole:
             raise FoldwiseError(
                 f"the cache's file {os.path.relpath(cached, self._root)} is damaged: delete it, and if no "
