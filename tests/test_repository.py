@@ -111,7 +111,7 @@ def test_results_that_are_nowhere_are_told_with_what_to_do(mine):
     forget(mine)
     assert refusal(mine.root) == (
         "main: predictions/out_of_fold.npy is neither in the cache nor on a remote: run `dvc push` "
-        "(for an experiment `dvc exp push`) where it was made, or `dvc repro` there again"
+        "(for an experiment `dvc exp push origin`) where it was made, or `dvc repro` there again"
     )
 
 

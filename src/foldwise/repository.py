@@ -85,8 +85,8 @@ class Revision:
         if content is None:
             self._check_cached(digest)
             raise FoldwiseError(
-                f"{path} is neither in the cache nor on a remote: run `dvc push` (for an experiment `dvc exp push`) "
-                "where it was made, or `dvc repro` there again"
+                f"{path} is neither in the cache nor on a remote: run `dvc push` (for an experiment `dvc exp push "
+                "origin`) where it was made, or `dvc repro` there again"
             )
         with _foreign():
             recorded = self._repo.dvcfs.info(f"/{path}").get("md5")
@@ -179,8 +179,10 @@ def _explain(error: Exception) -> str:
         case NotDvcRepoError() | SCMError() | scmrepo.exceptions.SCMError():
             return "no Git repository with DVC here: run this inside a clone"
         case _ if owned := re.search("'(.+)' is not owned by current user", text):
-            trust = f"git config --global --add safe.directory {shlex.quote(owned[1])}"
-            return f"Git does not trust a repository of another user's: `{trust}` lets it"
+            return (
+                "Git does not trust a repository of another user's: "
+                f"`git config --global --add safe.directory {shlex.quote(owned[1])}` lets it"
+            )
         case ConfigError():
             return f"DVC's settings are wrong ({text}): mend .dvc/config or .dvc/config.local"
         case ImportError():
