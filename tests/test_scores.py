@@ -3,6 +3,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax, logsumexp
+from sklearn.metrics import roc_auc_score
 
 from foldwise import scores
 from foldwise.files import write_csv
@@ -121,6 +123,50 @@ def test_the_ensemble_averages_probabilities():
 
 def test_the_ensemble_of_one_model_is_that_model():
     assert np.array_equal(scores.ensemble(PREDICTED[np.newaxis]), PREDICTED)
+
+
+def sure(classes, n=3000):
+    """Give float32 logits so far apart that the top class's log-probability is mostly 0, and labels, some wrong."""
+    random = np.random.default_rng(classes)
+    labels = random.integers(0, classes, n)
+    logits = (random.normal(size=(n, classes)) * 4 + 22 * np.eye(classes)[labels]).astype(np.float32)
+    return logits, np.where(random.random(n) < 0.02, (labels + 1) % classes, labels)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_areas_of_very_sure_predictions_are_those_of_the_exact_order(classes):
+    logits, labels = sure(classes)
+    stored = log_softmax(logits, axis=1)
+    assert (stored.max(axis=1) == 0).mean() > 0.4
+    logits = logits.astype(np.float64)
+    exact = [logits[:, label] - logsumexp(np.delete(logits, label, 1), axis=1) for label in range(classes)]
+    expected = [roc_auc_score(labels == label, odds) for label, odds in enumerate(exact)]
+    assert scores.by_class(stored, labels).roc_auc.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("spread", [1, 22])
+def test_two_classes_have_exactly_the_same_area(spread):
+    logits, labels = sure(2)
+    first, second = scores.by_class(log_softmax(logits / np.float32(spread), axis=1), labels).roc_auc
+    assert first == second < 1
+
+
+def test_an_area_is_that_of_scikit_learn_where_scores_tie():
+    random = np.random.default_rng(0)
+    score, positive = random.integers(0, 9, 500), random.random(500) < 0.3
+    assert scores.area_under_curve(score, positive) == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
+
+
+def test_log_odds_are_those_of_the_probabilities():
+    chance = np.exp(PREDICTED.astype(float))
+    assert scores.log_odds(PREDICTED) == pytest.approx(np.log(chance / (1 - chance)), abs=1e-6)
+
+
+def test_the_ensemble_of_sure_models_still_tells_images_apart():
+    logits, _ = sure(10)
+    stored = scores.ensemble(np.stack([log_softmax(logits, axis=1)] * 2))
+    exact = scores.log_odds(log_softmax(logits.astype(np.float64), axis=1))
+    assert scores.log_odds(stored) == pytest.approx(exact, abs=1e-5)
 
 
 @pytest.fixture

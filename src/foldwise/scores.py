@@ -1,9 +1,10 @@
-"""The scores of one set of predictions, by scikit-learn."""
+"""The scores of one set of predictions."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from scipy.stats import rankdata
 from sklearn import metrics
 
 from foldwise.folds import Fold
@@ -15,6 +16,31 @@ def probabilities(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64
     """Turn float32 log-probabilities (n, classes) into float64 probabilities that add up to 1."""
     exact = log_probabilities.astype(np.float64)
     return np.asarray(np.exp(exact - logsumexp(exact, axis=1, keepdims=True)))
+
+
+def log_odds(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Give each class's log-odds against all others, (n, classes): the score by which one class is ranked.
+
+    A network's float32 log-probability is exactly 0 near probability 1, so the surest images would tie; those of the
+    other classes still tell them apart.
+    """
+    exact = log_probabilities.astype(np.float64)
+    none = np.full((len(exact), 1), -np.inf)
+    before = np.logaddexp.accumulate(np.hstack([none, exact[:, :-1]]), axis=1)
+    after = np.logaddexp.accumulate(np.hstack([none, exact[:, :0:-1]]), axis=1)[:, ::-1]
+    return np.asarray(exact - np.logaddexp(before, after))
+
+
+def area_under_curve(score: NDArray[np.floating], positive: NDArray[np.bool_]) -> float | None:
+    """Area under the ROC curve of a score (n,), None where all images are positive or none is.
+
+    The share of pairs, one positive and one not, that the score puts in order, ties as half: Mann and Whitney's U,
+    from ranks. Turning score and `positive` round gives exactly the same. Source: Hanley and McNeil (1982), Radiology
+    143.
+    """
+    count = int(positive.sum())
+    pairs = count * (len(positive) - count)
+    return float(rankdata(score)[positive].sum() - count * (count + 1) / 2) / pairs if pairs else None
 
 
 def ensemble(log_probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -77,10 +103,7 @@ def by_class(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64])
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, predicted, labels=classes, zero_division=np.nan
     )
-    areas = [
-        metrics.roc_auc_score(labels == label, log_probabilities[:, label]) if 0 < count < len(labels) else None
-        for label, count in enumerate(support)
-    ]
+    areas = [area_under_curve(odds, labels == label) for label, odds in enumerate(log_odds(log_probabilities).T)]
     return pd.DataFrame(
         {
             "class": classes,

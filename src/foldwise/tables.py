@@ -134,9 +134,10 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     """
     curves = []
     for name, (log_probabilities, labels) in predictions.items():
+        odds = scores.log_odds(log_probabilities)
         for number, title in enumerate(classes):
             if 0 < (labels == number).sum() < len(labels):
-                false, true, _ = roc_curve(labels == number, log_probabilities[:, number])
+                false, true, _ = roc_curve(labels == number, odds[:, number])
                 start = np.flatnonzero(false == 0).max()
                 false, true = false[start:], true[start:]
                 drawn = np.log1p(false / SMALLEST_FALSE_POSITIVE) - np.log1p((1 - true) / SMALLEST_ERROR)
