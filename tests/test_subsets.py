@@ -44,11 +44,29 @@ def test_a_subset_keeps_the_original_order(size):
 
 
 def test_a_subset_is_always_the_same():
-    assert part(LABELS, 10).tolist() == [3, 19, 21, 43, 51, 77, 82, 89, 91, 92]
+    assert part(LABELS, 10).tolist() == [23, 29, 44, 52, 70, 73, 74, 84, 87, 93]
 
 
-def test_a_class_of_one_image_does_not_stop_a_subset():
-    assert len(part(np.array([0, 0, 0, 0, 1]), 2)) == 2
+@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=8), data=st.data())
+def test_no_class_is_lost_and_all_are_as_near_to_their_shares_as_can_be(counts, data):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    size = data.draw(st.integers(len(counts), len(labels)))
+    kept = np.bincount(labels[part(labels, size)], minlength=len(counts))
+    shares = np.array(counts) * size / len(labels)
+    assert kept.sum() == size
+    assert (kept <= counts).all()
+    assert (kept >= np.maximum(np.floor(shares) - (shares < 1).sum(), 1)).all()
+    assert (kept <= np.maximum(np.ceil(shares), 1)).all()
+
+
+def test_a_rare_class_keeps_an_image():
+    labels = np.repeat([0, 1, 2], [4000, 900, 15])
+    assert np.bincount(labels[part(labels, 100)]).tolist() == [81, 18, 1]
+
+
+def test_a_class_of_one_image_leaves_the_others_stratified():
+    labels = np.repeat([0, 1, 2], [600, 300, 1])
+    assert np.bincount(labels[part(labels, 91)]).tolist() == [60, 30, 1]
 
 
 @pytest.mark.parametrize("size", [1, 2, 101])

@@ -35,15 +35,17 @@ def subset(labelled: Labelled, size: int | None) -> Labelled:
 
 
 def part(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Draw `size` of the indices of `labels`, stratified where that can be done; always the same, ascending."""
-    # Importing it takes a second that `download` need not spend.
-    from sklearn.model_selection import train_test_split
+    """Draw `size` of the indices of `labels`, stratified; always the same, ascending.
 
-    rest = len(labels) - size
-    if rest == 0:
-        return np.arange(len(labels))
-    # scikit-learn does not stratify where the part or the rest has fewer places than there are classes.
-    counts = np.unique(labels, return_counts=True)[1]
-    stratify = labels if min(size, rest) >= len(counts) and counts.min() > 1 else None
-    drawn, _ = train_test_split(np.arange(len(labels)), train_size=size, stratify=stratify, random_state=0)
-    return np.sort(drawn)
+    Each class keeps its share to within one image (the largest remainders get what is left), and one at least.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts * size / len(labels)
+    kept = np.maximum(shares.astype(int), 1)
+    while kept.sum() < size:
+        kept[np.argmax(np.where(kept < counts, shares - kept, -np.inf))] += 1
+    while kept.sum() > size:
+        kept[np.argmax(np.where(kept > 1, kept - shares, -np.inf))] -= 1
+    random = np.random.default_rng(0)
+    drawn = [random.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in zip(classes, kept, strict=True)]
+    return np.sort(np.concatenate(drawn))
