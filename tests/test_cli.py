@@ -142,6 +142,20 @@ def test_summary_of_a_damaged_repository_is_told_in_one_line(finished, capsys, p
     assert failure(capsys, "summary").startswith(f"foldwise: {path}")
 
 
+@pytest.mark.parametrize("path", ["dvc.lock", "dvc.yaml", "code.py"])
+def test_summary_tells_a_file_that_cannot_be_read(finished, capsys, path):
+    Path(path).unlink()
+    Path(path).mkdir()
+    status, said = cli.main(["summary"]), capsys.readouterr()
+    assert status == (0 if path == "code.py" else 1)
+    assert f"{path} cannot be read (Is a directory): `git checkout {path}` brings it back" in said.out + said.err
+
+
+def test_summary_of_code_that_is_gone_notes_that(finished, capsys):
+    Path("code.py").unlink()
+    assert f"\nNote: code.py {AGAIN}" in printed(capsys, "summary")
+
+
 def test_summary_outside_a_repository_says_so(finished, capsys):
     Path(".dvc").rmdir()
     assert failure(capsys, "summary") == "foldwise: no repository with DVC here: run this inside a clone\n"
@@ -247,7 +261,9 @@ def test_slow_libraries_are_not_imported(finished, arguments, slow):
 def run_into(output, *arguments, before="pass"):
     """Run the command with its output going there, as a shell would; gives status and what it complains of."""
     program = f"import sys; from foldwise import cli; {before}; sys.exit(cli.main({list(arguments)}))"
-    done = subprocess.run([sys.executable, "-c", program], stdout=output, stderr=subprocess.PIPE, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=buffered, stdout=output, stderr=subprocess.PIPE, text=True)
     return done.returncode, done.stderr
 
 

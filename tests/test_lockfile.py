@@ -118,6 +118,12 @@ def test_stages_made_of_a_list_go_by_the_name_before_the_item():
     assert list(Lock.of({"stages": content}, pipeline).stages) == ["many@a", "many@b"]
 
 
+def test_a_folder_of_sources_is_not_said_to_have_changed():
+    content = stages()
+    content["split"]["deps"].append(entry("code", "c1.dir"))
+    assert changed(Lock.of({"stages": content}, PIPELINE)) == []
+
+
 def test_a_command_that_changed_is_named_however_it_is_wrapped():
     split = PIPELINE["stages"]["split"]["cmd"]
     for now, expected in ((split.replace(" ", "\n  "), []), (f"{split} --new", ["the command of `split`"])):

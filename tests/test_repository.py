@@ -258,6 +258,18 @@ def test_a_damaged_cache_is_told_and_the_advice_mends_it(mine, tmp_path, which, 
         assert read(found) == expected
 
 
+def test_a_file_that_is_damaged_on_the_remote_is_told(mine, tmp_path):
+    mine.add_remote(tmp_path / "store")
+    with Repo(str(mine.root)) as repo:
+        repo.push()
+    path = cached(mine)
+    damage(tmp_path / "store" / path.relative_to(mine.root / ".dvc/cache"), "x")
+    path.unlink()
+    assert refusal(mine.root).startswith(
+        "main: predictions/out_of_fold.npy is damaged in the workspace or on the remote"
+    )
+
+
 def test_a_repository_of_another_user_is_told_with_how_to_trust_it(mine, monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")

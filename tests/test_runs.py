@@ -184,6 +184,13 @@ def test_a_run_of_another_layout_is_refused(mine):
     assert refusal(mine.root).startswith("workspace: dvc.lock has no results of a stage that makes its --pre")
 
 
+def test_a_run_whose_data_no_stage_makes_is_refused(mine):
+    edit(
+        mine.root / "dvc.lock", "--normalized data/normalized --folds data/folds --models", "--normalized data --folds"
+    )
+    assert refusal(mine.root).startswith("workspace: no stage in dvc.lock makes the --normalized of `evaluate`")
+
+
 def test_scores_of_other_folds_are_refused(mine):
     path = mine.root / "scores/folds.csv"
     files.write_csv(path, files.read_csv(path, []).iloc[1:])
@@ -242,21 +249,29 @@ def test_two_stages_that_make_predictions_are_told(mine):
 PINS = "torch==2.15.0 \\\n    --hash=sha256:00\n"
 
 
+def with_libraries(small, content):
+    """Let the stage that makes the models write also which libraries made them, and depend on pins."""
+    edit(small.root / "dvc.yaml", "--models models\n", "--models models --curves curves\n")
+    edit(small.root / "dvc.yaml", "[code.py, data/folds]", "[locks/requirements.lock, data/folds]")
+    edit(small.root / "dvc.yaml", "outs: [models]", "outs: [models, curves]")
+    (small.root / ".gitignore").write_text("/data\n/models\n/predictions\n/scores\n/curves\n")
+    files.write_bytes(small.root / "locks/requirements.lock", PINS.encode())
+    files.write_json(small.root / "curves/libraries.json", content)
+    small.commit()
+
+
 @pytest.mark.parametrize(("torch", "unpinned"), [("2.15.0", ""), ("2.9.1", "torch 2.9.1 (pinned: 2.15.0)")])
 @pytest.mark.parametrize("name", ["main", "workspace"])
 def test_the_libraries_of_a_run_are_held_against_the_pins_of_its_revision(mine, name, torch, unpinned):
-    edit(
-        mine.root / "dvc.yaml",
-        "--models models\n    deps: [code.py,",
-        "--models models --curves curves\n    deps: [locks/requirements.lock,",
-    )
-    edit(mine.root / "dvc.yaml", "outs: [models]", "outs: [models, curves]")
-    (mine.root / ".gitignore").write_text("/data\n/models\n/predictions\n/scores\n/curves\n")
-    files.write_bytes(mine.root / "locks/requirements.lock", PINS.encode())
-    files.write_json(mine.root / "curves/libraries.json", {"torch": torch})
-    mine.commit()
+    with_libraries(mine, {"torch": torch})
     found = runs.read(name, mine.root)
     assert (found.libraries, found.unpinned) == ({"torch": torch}, unpinned)
+
+
+@pytest.mark.parametrize("content", [["torch"], 1, None])
+def test_a_list_of_libraries_that_is_none_is_told(mine, content):
+    with_libraries(mine, content)
+    assert refusal(mine.root) == "workspace: curves/libraries.json lists no libraries: run `dvc repro -f` there"
 
 
 def test_of_runs_that_kept_no_libraries_nothing_is_said(small):

@@ -94,8 +94,6 @@ class Comparison:
     a, b : Side
     parameters : dict of str to dict
         Knobs that differ, each with its value in "a" and in "b"; a run that does not know the knob has none.
-    again : dict of str to object or None
-        Value of each knob that makes B's recipe on A's data and folds out of A's knobs; None where A's code lacks one.
     sources : tuple of str
         Files of code or pins that differ.
     notes : tuple of str
@@ -110,7 +108,6 @@ class Comparison:
     a: Side
     b: Side
     parameters: dict[str, dict[str, Any]]
-    again: dict[str, Any] | None
     sources: tuple[str, ...]
     notes: tuple[str, ...]
     unlike: tuple[str, ...]
@@ -144,12 +141,10 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
         "folds": a.outcome.folds.description.sha256 == b.outcome.folds.description.sha256,
     }
     unlike = tuple(what for what, same in alike.items() if not same)
-    parameters = _differing(a.parameters, b.parameters)
     return Comparison(
         a=_side(a),
         b=_side(b),
-        parameters=parameters,
-        again=_again(parameters),
+        parameters=_differing(a.parameters, b.parameters),
         sources=tuple(_differing(a.sources, b.sources)),
         notes=tuple(_notes(a, b)),
         unlike=unlike,
@@ -220,16 +215,6 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str
         if len(values) == 1 or values["a"] != values["b"]:
             found[name] = values
     return found
-
-
-def _again(differing: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    if any("a" not in both for both in differing.values()):
-        return None
-    return {
-        knob: both["a"] if knob.startswith(("data.", "cv.")) else both["b"]
-        for knob, both in differing.items()
-        if "b" in both
-    }
 
 
 def _notes(a: Run, b: Run) -> Iterator[str]:

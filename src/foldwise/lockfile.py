@@ -132,6 +132,8 @@ class Lock(BaseModel):
     ) -> list[str]:
         """Find the knobs, sources and commands of `stages` that are no longer what the results were made with.
 
+        Of a folder among the sources only DVC can tell, so none is named.
+
         Parameters
         ----------
         stages : sequence of str
@@ -140,7 +142,8 @@ class Lock(BaseModel):
         md5 : callable
             Gives the digest of one of their sources; None if it is gone.
         """
-        changed = {path for path, digest in self.sources(stages).items() if md5(path) != digest}
+        files = {path: digest for path, digest in self.sources(stages).items() if not digest.endswith(".dir")}
+        changed = {path for path, digest in files.items() if md5(path) != digest}
         for name in stages:
             for path, recorded in self.stages[name].params.items():
                 content, then = yaml(path), dict(_flat(recorded))

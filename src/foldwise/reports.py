@@ -1,13 +1,12 @@
 """Comparisons in words: for the console, for pull requests (Markdown) and for programs (JSON)."""
 
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from textwrap import fill
 from typing import Any
 
 from foldwise.comparison import IDENTICAL, Comparison, Side
+from foldwise.overrides import setting
 from foldwise.runs import SCORES
 from foldwise.statistics import PairedTest
 
@@ -21,8 +20,6 @@ _SHOWN = {
     "log_loss": ("log loss (less is better)", 1, 4),
     "roc_auc_macro": ("macro ROC AUC, %", 100, 3),
 }
-# What is no text to Hydra.
-_WORDS = ("null", "true", "false", "nan", "inf")
 _METHOD = "Same folds: paired t-tests, corrected for overlapping training sets."
 
 
@@ -161,26 +158,13 @@ def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
 
 def _remedy(comparison: Comparison) -> str:
     """Say how to get runs that can be paired: by a whole command, which also turns what else makes B's recipe."""
-    pairing = [knob for knob in comparison.again or () if knob.startswith(("data.", "cv."))]
-    if comparison.again is None or not pairing:
+    knobs = comparison.parameters
+    pairing = [knob for knob in knobs if knob.startswith(("data.", "cv."))]
+    if not pairing or not all("a" in both for both in knobs.values()):
         return "run both again with the same code and original files"
-    settings = " ".join(f"-S {shlex.quote(f'{knob}={_literal(value)}')}" for knob, value in comparison.again.items())
+    wanted = {knob: both.get("a" if knob in pairing else "b", both["a"]) for knob, both in knobs.items()}
+    settings = " ".join(setting(knob, value) for knob, value in wanted.items())
     return f"run B again with A's, in a checkout of A: `dvc exp run {settings}`"
-
-
-def _literal(value: Any) -> str:
-    """Write a knob's value as `dvc exp run -S` reads it: as Hydra does, which is YAML but for texts."""
-    match value:
-        case None:
-            return "null"
-        case list():
-            return f"[{','.join(map(_literal, value))}]"
-        case str() if not re.fullmatch(r"[A-Za-z_/][\w/.-]*", value) or value.lower() in _WORDS:
-            # A backslash stands for itself but before a quotation mark.
-            escaped = re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + found[2].replace('"', r"\""), value)
-            return f'"{escaped}"'
-        case _:
-            return _shown(value)
 
 
 def _name(side: Side) -> str:
@@ -231,11 +215,7 @@ def _percent(probability: float) -> str:
 
 def _value(both: dict[str, Any], side: str) -> str:
     value = both.get(side, "(no such knob)")
-    return "(empty)" if value is None else _shown(value)
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "(empty)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wrapped(line: str) -> str:

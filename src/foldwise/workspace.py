@@ -19,9 +19,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """Takes `3e-05`, as DVC writes small numbers, for a number; YAML's own reader does not."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+$", re.I), list("-+.0123456789")
-)
+_SMALL = re.compile(r"[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)e[-+]?[0-9]+$", re.IGNORECASE)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SMALL, list("-+.0123456789"))
 
 
 def summary(directory: Path) -> str:
@@ -79,7 +78,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise FoldwiseError(f"{shown} is missing: run `dvc repro`, or `git checkout {shown}`") from error
     except OSError as error:
-        raise FoldwiseError(f"{shown} cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     except Exception as error:  # on odd text the reader raises errors of many types
         raise FoldwiseError(f"{shown} is not valid YAML: `git diff {shown}` shows what was changed") from error
     return content if isinstance(content, dict) else {}
@@ -91,4 +90,9 @@ def _md5(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise FoldwiseError(f"{_shown(path)} cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> FoldwiseError:
+    shown = _shown(path)
+    return FoldwiseError(f"{shown} cannot be read ({error.strerror}): `git checkout {shown}` brings it back")
