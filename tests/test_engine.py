@@ -190,20 +190,6 @@ def test_of_workers_that_die_fewer_are_told_than_were_at_work(n, n_jobs, told, c
         list(engine.run(die, FOLDS[:n], compute(n_jobs=n_jobs)))
 
 
-REFUSED = {
-    "threading": "threading, where folds would share random numbers: set it to loky",
-    "multiprocessing": "multiprocessing, which joblib cannot use here: set it to loky",
-    "lokey": "lokey, which joblib cannot use here: set it to loky",
-}
-
-
-@pytest.mark.parametrize(("backend", "message"), REFUSED.items())
-def test_a_backend_that_cannot_be_used_is_told(backend, message, task, compute):
-    with pytest.raises(FoldwiseError) as caught:
-        list(engine.run(task, FOLDS, compute(backend=backend, n_jobs=2)))
-    assert str(caught.value) == f"params.yaml: compute.backend is {message}"
-
-
 def test_memory_is_kept_on_linux_alone(monkeypatch, task, compute):
     def fail(name):
         raise AssertionError

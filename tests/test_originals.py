@@ -13,6 +13,12 @@ ORIGINAL = Original("images", 200, MD5)
 REMOTE = Remote("images.gz", (ORIGINAL,))
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "a/../../elsewhere"])
+def test_no_original_leads_out_of_its_folder(name):
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        Original(name, 1)
+
+
 def archive(members):
     """A .tar.gz of (name, content) pairs; a string as content makes a symbolic link to it."""
     file = io.BytesIO()

@@ -85,6 +85,21 @@ def test_other_contents_than_weights_are_told(content, model, tmp_path):
     assert str(caught.value) == told(tmp_path)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_told(bad, model, tmp_path):
+    torch.save({"fc.weight": torch.zeros(3), "fc.bias": torch.tensor([0, bad])}, tmp_path / "weights.pth")
+    with pytest.raises(FoldwiseError, match=r"not finite, in fc.bias: set another model.weights_file$"):
+        pretrained.weights(model())
+
+
+def test_a_relative_path_is_found_from_dvcs_copy_of_the_repository(model, tmp_path, monkeypatch):
+    torch.save({"fc.bias": torch.zeros(3)}, tmp_path / "weights.pth")
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert list(pretrained.weights(model(weights_file="weights.pth"))) == ["fc.bias"]
+
+
 def test_a_whole_network_instead_of_its_weights_is_told(model, tmp_path):
     torch.save(torch.nn.Linear(2, 3), tmp_path / "weights.pth")
     with pytest.raises(FoldwiseError) as caught:

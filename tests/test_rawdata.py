@@ -86,9 +86,51 @@ def test_the_users_mirror_is_asked_before_the_public_ones(mirror, raw, capsys):
     assert "/nowhere" not in capsys.readouterr().err
 
 
-def test_the_public_mirrors_are_asked_after_the_users(mirror, raw):
-    rawdata.fetch(replace(like_mnist(), sources=(str(mirror),)), "/nowhere", raw)
+OTHER = {"train-images-idx3-ubyte": formats.encode_idx(bytes(24), (6, 2, 2))}
+
+
+@pytest.mark.parametrize("files", [None, {}, FILES | OTHER], ids=["no folder", "no files", "other bytes"])
+def test_a_mirror_of_the_parameters_is_not_passed_over(tmp_path, raw, files):
+    public = filled(tmp_path / "public")
+    if files is not None:
+        filled(tmp_path / "own", files)
+    with pytest.raises(FoldwiseError, match=r"cannot be had .*own.*data.mirror or FOLDWISE_MIRROR"):
+        rawdata.fetch(replace(like_mnist(), sources=(str(public),)), str(tmp_path / "own"), raw)
+    assert not raw.exists()
+
+
+@pytest.mark.parametrize("files", [None, FILES | OTHER], ids=["no folder", "other bytes"])
+def test_a_mirror_of_the_environment_with_other_files_is_not_passed_over(tmp_path, raw, files, monkeypatch):
+    public = filled(tmp_path / "public")
+    if files is not None:
+        filled(tmp_path / "own", files)
+    monkeypatch.setenv("FOLDWISE_MIRROR", str(tmp_path / "own"))
+    with pytest.raises(FoldwiseError, match=r"cannot be had from .*own, which data.mirror or FOLDWISE_MIRROR names"):
+        rawdata.fetch(replace(like_mnist(), sources=(str(public),)), None, raw)
+
+
+def test_a_mirror_of_the_environment_may_lack_the_data_set(mirror, tmp_path, raw, monkeypatch):
+    monkeypatch.setenv("FOLDWISE_MIRROR", str(filled(tmp_path / "empty", {})))
+    rawdata.fetch(replace(like_mnist(), sources=(str(mirror),)), None, raw)
     assert tree(raw) == ORIGINALS
+
+
+def test_a_relative_mirror_is_found_from_dvcs_copy_of_the_repository(mirror, tmp_path, raw, monkeypatch):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    rawdata.fetch(like_mnist(), "mirror", raw)
+    assert tree(raw) == ORIGINALS
+
+
+def test_originals_may_lie_in_subfolders(tmp_path, raw):
+    content = b"pixels"
+    original = Original("cats/1.png", len(content), "md5:" + hashlib.md5(content).hexdigest())
+    (tmp_path / "own" / "cats").mkdir(parents=True)
+    (tmp_path / "own" / "cats" / "1.png").write_bytes(content)
+    remotes = (Remote("cats/1.png", (original,)),)
+    rawdata.fetch(replace(like_mnist(), remotes=remotes), str(tmp_path / "own"), raw)
+    assert tree(raw) == {"tiny/cats/1.png": content}
 
 
 @pytest.mark.parametrize("place", ["~nobody-of-this-name", "a" * 5000], ids=["unknown user", "long"])
@@ -181,7 +223,9 @@ def test_files_that_do_not_agree_are_told(raw, changed, what):
     filled(raw / "tiny", files)
     with pytest.raises(FoldwiseError) as caught:
         rawdata.decode(like_mnist(files, proved=False), raw)
-    assert str(caught.value) == f"{raw / 'tiny'} {what}: delete it and run `dvc repro`"
+    assert str(caught.value) == (
+        f"{raw / 'tiny'} {what}: these are the original files, so mend the entry of tiny in src/foldwise/datasets.py"
+    )
 
 
 def test_the_folder_of_another_data_set_is_not_taken_for_this_one(raw):

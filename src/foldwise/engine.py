@@ -142,18 +142,9 @@ def _parallel(
         yield from clusters.on_ray(_run, task, folds, compute)
         return
     at_a_time = _at_a_time(folds, compute)
-    if compute.backend == "threading":
-        raise FoldwiseError(
-            "params.yaml: compute.backend is threading, where folds would share random numbers: set it to loky"
-        )
-    try:
-        # With one worker joblib runs the fold in this process, whose death nobody could tell.
-        workers = max(2, at_a_time) if _workers(compute) > 1 else 1
-        parallel = joblib.Parallel(workers, backend=compute.backend, return_as="generator_unordered", batch_size=1)
-    except ValueError as error:
-        raise FoldwiseError(
-            f"params.yaml: compute.backend is {compute.backend}, which joblib cannot use here: set it to loky"
-        ) from error
+    # With one worker joblib runs the fold in this process, whose death nobody could tell.
+    workers = max(2, at_a_time) if _workers(compute) > 1 else 1
+    parallel = joblib.Parallel(workers, backend=compute.backend, return_as="generator_unordered", batch_size=1)
     with ExitStack() as stack:
         with _deaf_to_interruptions():
             parts = deal(len(folds), at_a_time, costs)

@@ -108,7 +108,7 @@ def save(data: Images, directory: Path) -> None:
     FoldwiseError
         If images and labels do not agree, or the disk does not take them; an earlier `directory` is then still whole.
     """
-    _check(data, directory)
+    _check(data, directory, f"mend the entry of {data.name} in src/foldwise/datasets.py, or set another data.name")
     with writing(directory) as temporary:
         write_array(temporary / "train_images.npy", data.train_images)
         write_array(temporary / "train_labels.npy", data.train_labels)
@@ -142,7 +142,7 @@ def load(directory: Path) -> Images:
         tuple(meta.mean),
         tuple(meta.std),
     )
-    _check(data, directory)
+    _check(data, directory, _REMEDY)
     if _meta(data) != content:
         raise FoldwiseError(f"{path} does not describe the images beside it: {_REMEDY}")
     return data
@@ -163,24 +163,27 @@ def _meta(data: Images) -> dict[str, Any]:
     }
 
 
-def _check(data: Images, directory: Path) -> None:
-    """Check that all parts of `data` agree."""
+def _check(data: Images, directory: Path, remedy: str) -> None:
+    """Check that all parts of `data` agree, and that there is something to learn."""
     for split, images, labels in (
         ("train", data.train_images, data.train_labels),
         ("test", data.test_images, data.test_labels),
     ):
         if len(images) != len(labels):
-            raise FoldwiseError(f"{directory}: {len(images)} {split} images but {len(labels)} labels: {_REMEDY}")
+            raise FoldwiseError(f"{directory}: {len(images)} {split} images but {len(labels)} labels: {remedy}")
         if images.shape[1:] != data.shape:
-            raise FoldwiseError(f"{directory}: train and test images differ in shape: {_REMEDY}")
+            raise FoldwiseError(f"{directory}: train and test images differ in shape: {remedy}")
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= len(data.classes):
             wrong = low if low < 0 else high
             raise FoldwiseError(
-                f"{directory}: a {split} label is {wrong}, outside 0 to {len(data.classes) - 1}: {_REMEDY}"
+                f"{directory}: a {split} label is {wrong}, outside 0 to {len(data.classes) - 1}: {remedy}"
             )
     if not len(data.mean) == len(data.std) == data.shape[0]:
-        raise FoldwiseError(f"{directory}: mean and std are not one number per channel: {_REMEDY}")
+        raise FoldwiseError(f"{directory}: mean and std are not one number per channel: {remedy}")
+    if len(np.unique(data.train_labels)) < 2:
+        raise FoldwiseError(f"{directory}: all training images are of one class, with none to tell apart: {remedy}")
     # A channel without contrast cannot be brought to unit variance.
     if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(data.mean, data.std, strict=True)):
-        raise FoldwiseError(f"{directory}: mean {data.mean} or std {data.std} is out of range: {_REMEDY}")
+        told = f"mean {data.mean} or std {data.std} of the training images' pixels is out of range"
+        raise FoldwiseError(f"{directory}: {told} (a channel of one grey has std 0): {remedy}")

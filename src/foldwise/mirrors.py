@@ -7,7 +7,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -60,7 +60,13 @@ class _Transient(Exception):
     """Worth another attempt."""
 
 
-def bring(remotes: Iterable[Remote], sources: Sequence[Source], folder: Path, patience: Patience | None = None) -> None:
+def bring(
+    remotes: Iterable[Remote],
+    sources: Sequence[Source],
+    folder: Path,
+    patience: Patience | None = None,
+    named: Collection[Source] = (),
+) -> None:
     """Write the originals of `remotes` into `folder`, each from the first source that serves the right bytes.
 
     Parameters
@@ -71,6 +77,8 @@ def bring(remotes: Iterable[Remote], sources: Sequence[Source], folder: Path, pa
         not asked again.
     folder : Path
     patience : Patience, optional
+    named : collection of str
+        Sources that the user named: one that does not answer, or has other bytes, is not passed over.
 
     Raises
     ------
@@ -82,14 +90,17 @@ def bring(remotes: Iterable[Remote], sources: Sequence[Source], folder: Path, pa
     asks = {source: _asking(source, patience or Patience()) for source in sources}
     lost: dict[Source, str] = {}
     for remote in remotes:
-        for original, content in _bring(remote, asks, lost):
+        for original, content in _bring(remote, asks, lost, named):
+            (folder / original.name).parent.mkdir(parents=True, exist_ok=True)
             with (folder / original.name).open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
 
 
-def _bring(remote: Remote, asks: dict[Source, _Ask], lost: dict[Source, str]) -> list[tuple[Original, bytes]]:
+def _bring(
+    remote: Remote, asks: dict[Source, _Ask], lost: dict[Source, str], named: Collection[Source]
+) -> list[tuple[Original, bytes]]:
     reasons: dict[Source, str] = {}
     for source, ask in asks.items():
         if source in lost:
@@ -103,6 +114,11 @@ def _bring(remote: Remote, asks: dict[Source, _Ask], lost: dict[Source, str]) ->
                     say(f"{name}: from {_shown(source)}")
                     return originals
             except Refused as refusal:
+                if source in named:
+                    raise FoldwiseError(
+                        f"{name} cannot be had from {_shown(source)}, which data.mirror or FOLDWISE_MIRROR names: "
+                        f"{refusal}: correct or empty it; images of your own need an entry in src/foldwise/datasets.py"
+                    ) from refusal
                 reasons[source] = str(refusal)
                 if isinstance(refusal, _Lost):
                     lost[source] = str(refusal)

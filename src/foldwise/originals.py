@@ -7,6 +7,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 _GZIP = b"\x1f\x8b"
@@ -19,6 +20,11 @@ class Original:
     name: str
     size: int  # bytes
     digest: str = ""  # "md5:..." or "sha256:..."; empty where only that of the packed file is known
+
+    def __post_init__(self) -> None:
+        """Refuse a name that leads out of the folder; one with a subfolder is fine."""
+        if PurePosixPath(self.name).is_absolute() or ".." in PurePosixPath(self.name).parts:
+            raise ValueError(f"{self.name} leads out of the folder of the original files")
 
 
 @dataclass(frozen=True)

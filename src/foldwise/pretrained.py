@@ -3,6 +3,9 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from foldwise.copies import from_repository
 from foldwise.errors import FoldwiseError
 from foldwise.files import Arrays
 from foldwise.mirrors import bring
@@ -30,7 +33,7 @@ def weights(model: Model) -> Arrays:
         knob = "model.pretrained" if model.pretrained else "model.weights_file"
         raise FoldwiseError(f"params.yaml: {knob} is for resnet18, but model.name is {model.name}: change one of them")
     if model.weights_file:
-        return _read(Path(model.weights_file).expanduser())
+        return _read(from_repository(Path(model.weights_file).expanduser()))
     with TemporaryDirectory() as folder:
         try:
             bring([Remote(_RESNET18.name, (_RESNET18,))], [_ADDRESS], Path(folder))
@@ -57,6 +60,10 @@ def _read(path: Path) -> Arrays:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not content:
             raise ValueError("empty")
-        return {str(name): tensor.detach().contiguous().numpy() for name, tensor in content.items()}
+        arrays = {str(name): tensor.detach().contiguous().numpy() for name, tensor in content.items()}
     except Exception as error:  # the formats that it reads raise errors of many types
         raise FoldwiseError(f"{path} is not a whole file of weights in torchvision's format: fetch it anew") from error
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise FoldwiseError(f"{path} holds weights that are not finite, in {name}: set another model.weights_file")
+    return arrays

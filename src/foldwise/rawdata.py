@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from foldwise.copies import from_repository
 from foldwise.datasets import Dataset, TrainTest
 from foldwise.errors import FoldwiseError
 from foldwise.files import writing
@@ -18,8 +19,9 @@ def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
     ----------
     dataset : Dataset
     mirror : str or None
-        Folder or http(s) address that is tried first, then that of the environment variable `FOLDWISE_MIRROR`. In a
-        folder, the files may lie in a subfolder of the data set's name.
+        Folder or http(s) address that is the only source. Without one, that of the environment variable
+        `FOLDWISE_MIRROR` is tried before the public ones; it may lack the data set, but not have other bytes of it.
+        In a folder, the files may lie in a subfolder of the data set's name.
     raw : Path
 
     Raises
@@ -27,11 +29,11 @@ def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
     FoldwiseError
         If no mirror has a file, or `raw` cannot be written; an earlier `raw` is then still whole.
     """
-    own = [_subfolder(place, dataset.name) for place in (mirror, os.environ.get("FOLDWISE_MIRROR")) if place]
+    named = [_subfolder(place, dataset.name) for place in (mirror or os.environ.get("FOLDWISE_MIRROR"),) if place]
     with writing(raw) as temporary:
         folder = temporary / dataset.name
         folder.mkdir(parents=True)
-        bring(dataset.remotes, [*own, *dataset.sources], folder)
+        bring(dataset.remotes, named if mirror else [*named, *dataset.sources], folder, named=named)
 
 
 def decode(dataset: Dataset, raw: Path) -> TrainTest:
@@ -54,22 +56,24 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
         for original in remote.originals
     }
     train, test = dataset.decode(contents, folder)
+    mend = f"these are the original files, so mend the entry of {dataset.name} in src/foldwise/datasets.py"
     for split, (images, labels) in (("training", train), ("test", test)):
         if len(images) != len(labels):
-            raise _wrong(folder, f"holds {len(images)} {split} images but {len(labels)} labels")
+            raise FoldwiseError(f"{folder} holds {len(images)} {split} images but {len(labels)} labels: {mend}")
         if labels.min() < 0 or labels.max() >= len(dataset.classes):
-            raise _wrong(folder, f"holds a {split} label outside 0 to {len(dataset.classes) - 1}")
+            raise FoldwiseError(f"{folder} holds a {split} label outside 0 to {len(dataset.classes) - 1}: {mend}")
     if train[0].shape[1:] != test[0].shape[1:]:
-        raise _wrong(folder, "holds training and test images of different shapes")
+        raise FoldwiseError(f"{folder} holds training and test images of different shapes: {mend}")
     return train, test
 
 
 def _subfolder(place: str, name: str) -> str:
     """Give the folder of that name in `place`, or `place` itself where there is none, or it is an address."""
+    if place.startswith(("http://", "https://")):
+        return place
     with suppress(OSError, RuntimeError):  # what is wrong with it will be told when it is asked
-        folder = Path(place).expanduser() / name
-        if folder.is_dir():
-            return str(folder)
+        folder = from_repository(Path(place).expanduser())
+        return str(folder / name if (folder / name).is_dir() else folder)
     return place
 
 
