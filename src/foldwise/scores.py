@@ -1,5 +1,7 @@
 """The scores of one set of predictions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -10,6 +12,20 @@ from sklearn import metrics
 from foldwise.folds import Fold
 
 HEADLINE = ("accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro")
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """A reliability diagram: mean confidence, accuracy and number of images of each bin, each of shape (bins,)."""
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| of bins, by count."""
+        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.count))
 
 
 def probabilities(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -123,6 +139,28 @@ def confusion(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]
     return counts
 
 
+def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, bins: int = 15) -> Reliability:
+    """Reliability diagram of the top class, in at most `bins` bins: (n, classes) and int labels (n,).
+
+    Images are ordered by the probability of their top class. Those of equal probability share a bin, so that the order
+    in which images come changes nothing; certainties that float32 rounds to 1 are one bin. Otherwise bins have equal
+    mass, or as nearly as such groups allow: bins of equal width would leave all but the last nearly empty for a good
+    classifier. The noise of a bin's accuracy biases the error upwards.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2; bins of equal mass: Nguyen
+    and O'Connor, EMNLP 2015.
+    """
+    confidence = np.exp(log_probabilities.max(axis=1).astype(np.float64))
+    correct = log_probabilities.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    parts = np.split(order, _cuts(confidence[order], bins))
+    return Reliability(
+        confidence=np.array([confidence[part].mean() for part in parts]),
+        accuracy=np.array([correct[part].mean() for part in parts]),
+        count=np.array([len(part) for part in parts], dtype=np.int64),
+    )
+
+
 def of_model(
     fold: Fold,
     held_out: tuple[NDArray[np.floating], NDArray[np.int64]],
@@ -157,3 +195,19 @@ def of_model(
         "classes": by_classes[["repeat", "fold", "images", *by_classes.columns.drop(["repeat", "fold", "images"])]],
         "confusion": pd.DataFrame(counts),
     }
+
+
+def _cuts(ordered: NDArray[np.float64], bins: int) -> list[int]:
+    """Where to cut ordered values into at most `bins` parts of nearly equal length, never between equal ones."""
+    ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(ordered))
+    cuts = [0]
+    for left in range(bins, 0, -1):
+        length = -(-(len(ordered) - cuts[-1]) // left)
+        after = np.searchsorted(ends, cuts[-1] + length)
+        before = ends[after - 1] if after else 0
+        # Of the ends on both sides, the one that makes the length nearer, as a ratio.
+        short = (before - cuts[-1]) * (ends[after] - cuts[-1]) > length**2
+        cuts.append(int(before if short else ends[after]))
+        if cuts[-1] == len(ordered):
+            break
+    return cuts[1:-1]
