@@ -64,4 +64,4 @@ def test_predictions_that_are_no_numbers_are_told(name, value, parts):
     parts[name][0, 3, 2] = value
     with pytest.raises(FoldwiseError) as caught:
         Results.of(**parts)
-    assert str(caught.value) == "the predictions are not all finite: lower train.lr, then run `dvc repro`"
+    assert str(caught.value) == "the predictions are not all finite: run `dvc repro -f -s evaluate`"

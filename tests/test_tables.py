@@ -173,18 +173,18 @@ def test_class_without_images_has_no_roc():
 
 
 def test_reliability_compares_confidence_with_accuracy():
-    answers = np.repeat(log([0.8, 0.2]), 30, axis=0)
+    answers = np.repeat(log([0.7, 0.3], [0.8, 0.2]), 15, axis=0)
     table = tables.reliability_curves({"some": (answers, np.repeat([0, 1], [24, 6]))})
-    assert table["images"].tolist() == [2] * 15
-    assert table["confidence"].tolist() == pytest.approx([0.8] * 15)
-    assert table["accuracy"].tolist() == [1] * 12 + [0] * 3
+    assert table["images"].tolist() == [15, 15]
+    assert table["confidence"].tolist() == pytest.approx([0.7, 0.8])
+    assert table["accuracy"].tolist() == [1, 0.6]
 
 
 def test_reliability_has_wilson_intervals():
     answers = np.repeat(log([0.8, 0.2]), 150, axis=0)
     table = tables.reliability_curves({"some": (answers, np.zeros(150, dtype=int))})
-    # Ten of ten: Wilson's lower bound is n / (n + z^2).
-    assert table[["low", "high"]].iloc[0].tolist() == pytest.approx([10 / (10 + stats.norm.ppf(0.975) ** 2), 1])
+    # All of n: Wilson's lower bound is n / (n + z^2).
+    assert table[["low", "high"]].iloc[0].tolist() == pytest.approx([150 / (150 + stats.norm.ppf(0.975) ** 2), 1])
 
 
 def test_rescaled_predictions_show_in_the_reliability_only(results):

@@ -81,7 +81,7 @@ class Results:
         if list(zip(fold_scores["repeat"], fold_scores["fold"], strict=True)) != order:
             raise FoldwiseError("the scores are not of these folds: run `dvc repro -f -s evaluate`")
         if not np.isfinite(out_of_fold).all() or not np.isfinite(test).all():
-            raise FoldwiseError("the predictions are not all finite: lower train.lr, then run `dvc repro`")
+            raise FoldwiseError("the predictions are not all finite: run `dvc repro -f -s evaluate`")
         return cls(
             epochs,
             steps,

@@ -134,7 +134,7 @@ REFUSED = {
     "not a number": (
         "predictions/test.npy",
         nan_first,
-        "the predictions are not all finite: lower train.lr, then run `dvc repro`",
+        "the predictions are not all finite: run `dvc repro -f -s evaluate`",
     ),
 }
 
