@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import minimize
 from scipy.special import softmax
-from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_moons
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -262,36 +263,6 @@ def predictions(n, classes=4, sharpness=3.0, seed=0):
     return statistics.apply_temperature(logits, 1 / sharpness).astype(np.float32), labels
 
 
-def test_reliability_is_that_of_scikit_learns_quantile_bins():
-    log_probs, labels = predictions(300)
-    curve = statistics.reliability(log_probs, labels)
-    correct, top = log_probs.argmax(1) == labels, np.exp(log_probs.max(1).astype(float))
-    accuracy, confidence = calibration_curve(correct, top, n_bins=15, strategy="quantile")
-    np.testing.assert_allclose([curve.accuracy, curve.confidence], [accuracy, confidence], rtol=1e-12)
-
-
-def test_calibration_error_of_two_unequal_bins_is_that_by_hand():
-    # confidences .6 .6 .7 (two right) and .9 .9 (one right): 3/5 |2/3 - 1.9/3| + 2/5 |1/2 - .9|
-    top = np.array([0.6, 0.9, 0.7, 0.6, 0.9])
-    log_probs = np.log(np.stack([top, 1 - top], axis=1))
-    curve = statistics.reliability(log_probs, np.array([0, 0, 1, 0, 1]), bins=2)
-    assert curve.calibration_error == pytest.approx(0.6 * 0.1 / 3 + 0.4 * 0.4)
-
-
-def test_bins_of_reliability_differ_by_one_image_at_most():
-    assert statistics.reliability(*predictions(100)).count.tolist() == [7] * 10 + [6] * 5
-
-
-def test_fewer_images_than_bins_make_one_bin_each():
-    assert statistics.reliability(*predictions(4)).count.tolist() == [1, 1, 1, 1]
-
-
-def test_equally_confident_images_are_binned_in_their_order():
-    log_probs = np.log(np.tile([0.8, 0.2], (4, 1)))
-    curve = statistics.reliability(log_probs, np.array([0, 0, 1, 1]), bins=2)
-    assert curve.accuracy.tolist() == [1, 0]
-
-
 def test_temperature_is_that_of_scikit_learn():
     log_probs, labels = predictions(2000)
     classifier = LogisticRegression().fit(np.eye(4), np.arange(4))
@@ -310,6 +281,33 @@ def test_temperature_of_predictions_without_errors_stays_within_bounds():
     log_probs, _ = predictions(50)
     low, high = statistics.TEMPERATURE_BOUNDS
     assert low <= statistics.fit_temperature(log_probs, log_probs.argmax(1)) <= high
+
+
+@pytest.mark.parametrize("n", [3, 50, 5000])
+@pytest.mark.parametrize("margin", [1, 9])
+def test_answers_without_an_error_are_as_certain_as_the_rule_of_succession_makes_them(n, margin):
+    labels = np.arange(n) % 3
+    log_probs = statistics.apply_temperature(margin * np.eye(3)[labels], 1.0)
+    rescaled = statistics.apply_temperature(log_probs, statistics.fit_temperature(log_probs, labels))
+    assert np.exp(rescaled.max(axis=1)) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
+
+
+def test_a_temperature_is_that_of_targets_written_out():
+    log_probs, labels = predictions(30)
+    targets = softmax(np.where(np.eye(4)[labels] == 1, -np.inf, log_probs.astype(float)), axis=1) / 32
+    targets[np.arange(30), labels] = 31 / 32
+    found = minimize(lambda t: -(targets * statistics.apply_temperature(log_probs, t[0])).sum(), 1.0, tol=1e-12)
+    assert statistics.fit_temperature(log_probs, labels) == pytest.approx(found.x[0], rel=1e-4)
+
+
+def test_an_absurd_opinion_of_one_class_does_not_spoil_a_temperature():
+    log_probs, labels = predictions(500)
+    log_probs[0, (labels[0] + 1) % 4] = -1e30
+    assert statistics.fit_temperature(log_probs, labels) == pytest.approx(3, rel=0.2)
+
+
+def test_one_class_alone_has_a_temperature():
+    assert 0 < statistics.fit_temperature(np.zeros((5, 1), np.float32), np.zeros(5, int)) < np.inf
 
 
 def test_temperature_of_useless_predictions_stays_within_bounds():

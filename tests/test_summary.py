@@ -9,8 +9,8 @@ from small_results import small_results
 
 from foldwise.files import write_json
 from foldwise.folds import Fold
-from foldwise.scores import ensemble, headline, of_model
-from foldwise.statistics import mean_interval, reliability
+from foldwise.scores import ensemble, headline, of_model, reliability
+from foldwise.statistics import fit_temperature, mean_interval
 from foldwise.summary import recalibrate, summarize
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -135,14 +135,29 @@ def test_two_folds_are_enough():
 
 def test_rescaled_predictions_bring_their_own_calibration(results):
     found = summarize(results, recalibrate(results))
-    rescaled = names("log_loss calibration_error")
-    assert (keys(found["out_of_fold"]["rescaled"]), keys(found["test"]["ensemble"]["rescaled"])) == (rescaled, rescaled)
+    assert keys(found["out_of_fold"]["rescaled"]) == names("log_loss calibration_error temperature")
+    assert keys(found["test"]["ensemble"]["rescaled"]) == names("log_loss calibration_error")
+
+
+def test_the_temperature_is_the_one_fitted_to_all_held_out_predictions(results):
+    pooled = np.concatenate(results.out_of_fold), np.tile(results.labels, 2)
+    found = summarize(results, recalibrate(results))["out_of_fold"]["rescaled"]["temperature"]
+    assert found == pytest.approx(fit_temperature(*pooled), abs=1e-9)
 
 
 def test_rescaling_mends_predictions_that_are_far_too_certain(results):
     certain = replace(results, out_of_fold=results.out_of_fold * 9)
     found = summarize(certain, recalibrate(certain))["out_of_fold"]
     assert found["rescaled"]["log_loss"] < found["log_loss"] / 2
+
+
+@pytest.mark.parametrize("errors", [0, 1, 5])
+def test_rescaling_does_no_harm_where_one_fold_holds_all_errors(errors):
+    results = scored(n=600, k=5, mistakes=0)
+    certain = replace(results, assignments=np.sort(results.assignments))
+    certain.labels[:errors] = (certain.labels[:errors] + 1) % 3
+    found = summarize(certain, recalibrate(certain))["out_of_fold"]
+    assert found["rescaled"]["log_loss"] < found["log_loss"]
 
 
 def test_rescaling_changes_no_answer():

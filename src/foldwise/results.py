@@ -37,6 +37,8 @@ class Results:
         Log-probabilities of each training image from the model that did not see it.
     test : float32 array, shape (J, M, classes)
         Log-probabilities of each test image from every fold's model.
+    temperature : float
+        By which `test` was rescaled; 1 as the models gave it.
     """
 
     epochs: pd.DataFrame
@@ -48,6 +50,7 @@ class Results:
     out_of_fold: NDArray[np.float32]
     test: NDArray[np.float32]
     test_labels: Labels
+    temperature: float = 1.0
 
     def predictions(self) -> Predictions:
         """Give log-probabilities and labels: out of fold, the mean of the repeats; on the test set, the ensemble."""

@@ -1,4 +1,4 @@
-"""Across folds and between runs: intervals, tests and calibration. Pure functions on arrays.
+"""Across folds and between runs: intervals, tests and temperatures. Pure functions on arrays.
 
 The scores of the folds of one cross-validation are correlated, as their training sets overlap. The plain t-test takes
 them for independent and calls noise a difference; everything here that speaks of folds is corrected for that.
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -71,20 +71,6 @@ class McNemar:
     only_a: int
     only_b: int
     p: float
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """A reliability diagram: mean confidence, accuracy and number of images of each bin, each of shape (bins,)."""
-
-    confidence: FloatArray
-    accuracy: FloatArray
-    count: npt.NDArray[np.int64]
-
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| of bins, by count."""
-        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.count))
 
 
 def mean_interval(
@@ -182,38 +168,27 @@ def holm(p_values: Sequence[float] | Array) -> FloatArray:
     return adjusted
 
 
-def reliability(log_probs: Array, labels: Array, *, bins: int = 15) -> Reliability:
-    """Reliability diagram of the top class, in at most `bins` bins of equal mass: (n, classes) and int labels (n,).
-
-    Images are ordered by the probability of their top class, ties by position. Bins of equal width would leave all but
-    the last nearly empty for a good classifier. The noise of a bin's accuracy biases the error upwards.
-
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2; bins of equal mass: Nguyen
-    and O'Connor, EMNLP 2015.
-    """
-    confidence = np.exp(np.max(log_probs, axis=1).astype(np.float64))
-    correct = np.argmax(log_probs, axis=1) == labels
-    parts = np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence)))
-    return Reliability(
-        confidence=np.array([confidence[part].mean() for part in parts]),
-        accuracy=np.array([correct[part].mean() for part in parts]),
-        count=np.array([len(part) for part in parts], dtype=np.int64),
-    )
-
-
 def fit_temperature(log_probs: Array, labels: Array) -> float:
-    """Temperature T that minimises the log loss of softmax(log_probs / T): (n, classes) and int labels (n,).
+    """Temperature T that fits softmax(log_probs / T) to int labels (n,): log_probs (n, classes).
 
-    The loss is convex in 1/T, so a search on log T within `TEMPERATURE_BOUNDS` finds the one minimum; without errors
-    there is none, and T ends low. Source: Guo et al. (2017), section 4.2; a shift of logits changes no softmax, so
-    log-probabilities serve as logits.
+    It minimises the log loss, with each label taken to be right with probability (n + 1) / (n + 2), Laplace's rule of
+    succession; the rest goes to the other classes in proportion to what the model gives them. Labels that are certain
+    would let few or no errors send T towards 0, and one error more would then cost all that was won; n answers without
+    an error say no more than that. Among many errors the one added counts for nothing. The loss is convex in 1/T, so a
+    search on log T within `TEMPERATURE_BOUNDS` finds the one minimum.
+
+    Source: Guo et al. (2017), section 4.2; a shift of logits changes no softmax, so log-probabilities serve as logits.
+    Targets: Platt, "Probabilistic Outputs for Support Vector Machines" (1999), section 2.2.
     """
     logits = log_probs.astype(np.float64)
-    true = logits[np.arange(len(labels)), labels]
+    given = np.arange(logits.shape[1]) == np.asarray(labels)[:, np.newaxis]
+    others = softmax(np.where(given, np.finfo(np.float64).min, logits), axis=1)
+    right = (len(logits) + 1) / (len(logits) + 2)
+    target = (np.where(given, right, (1 - right) * others) * logits).sum(axis=1)
 
     def log_loss(log_t: float) -> float:
         scale = np.exp(-log_t)
-        return float(np.mean(np.log(np.exp(logits * scale).sum(axis=1)) - true * scale))
+        return float(np.mean(np.log(np.exp(logits * scale).sum(axis=1)) - target * scale))
 
     return float(np.exp(minimize_scalar(log_loss, bounds=tuple(np.log(TEMPERATURE_BOUNDS)), method="bounded").x))
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from foldwise import scores
 from foldwise.results import Results
-from foldwise.statistics import apply_temperature, cross_fit_temperature, fit_temperature, mean_interval, reliability
+from foldwise.statistics import apply_temperature, cross_fit_temperature, fit_temperature, mean_interval
 
 
 def summarize(results: Results, rescaled: Results | None = None) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
     ----------
     results : Results
     rescaled : Results, optional
-        The same as `recalibrate` gave them, whose calibration is then reported beside.
+        The same as `recalibrate` gave them, whose calibration and temperature are then reported beside.
 
     Returns
     -------
@@ -34,7 +34,8 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
     names = ("n", "errors", "accuracy", "f1_macro", "f1_micro", "log_loss")
     out_of_fold, ensemble = _pooled(_pool(results), names), _ensemble(results, ("accuracy", "errors", "log_loss"))
     if rescaled:
-        out_of_fold["rescaled"] = _pooled(_pool(rescaled), ("log_loss",))
+        temperature = _rounded({"temperature": rescaled.temperature})
+        out_of_fold["rescaled"] = _pooled(_pool(rescaled), ("log_loss",)) | temperature
         ensemble["rescaled"] = _ensemble(rescaled, ("log_loss",))
     return {
         "cv": {"accuracy": _rounded(accuracy), **{name: _spread(results, name) for name in scores.HEADLINE[2:]}},
@@ -48,7 +49,9 @@ def recalibrate(results: Results) -> Results:
     rescaled, _ = cross_fit_temperature(results.out_of_fold, results.labels, results.assignments)
     temperature = fit_temperature(*_pool(results))
     test = apply_temperature(results.test, temperature)  # each model's, as it was fitted, before they are averaged
-    return replace(results, out_of_fold=rescaled.astype(np.float32), test=test.astype(np.float32))
+    return replace(
+        results, out_of_fold=rescaled.astype(np.float32), test=test.astype(np.float32), temperature=temperature
+    )
 
 
 def _pool(results: Results) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -70,7 +73,7 @@ def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _pooled(answered: tuple[NDArray[Any], NDArray[np.int64]], names: tuple[str, ...]) -> dict[str, Any]:
     found = scores.headline(*answered)
-    error = reliability(*answered).calibration_error
+    error = scores.reliability(*answered).calibration_error
     return _rounded({name: found[name] for name in names} | {"calibration_error": error})
 
 

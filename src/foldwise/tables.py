@@ -8,7 +8,7 @@ from sklearn.metrics import roc_curve
 
 from foldwise import scores
 from foldwise.results import OUT_OF_FOLD, Labels, LogProbabilities, Predictions, Results
-from foldwise.statistics import MeanInterval, mean_interval, reliability, wilson
+from foldwise.statistics import MeanInterval, mean_interval, wilson
 
 FOLDS_DRAWN = 60
 POINTS = 100
@@ -155,7 +155,7 @@ def reliability_curves(predictions: Predictions) -> pd.DataFrame:
     """
     rows = []
     for name, (log_probabilities, labels) in predictions.items():
-        bins = reliability(log_probabilities, labels)
+        bins = scores.reliability(log_probabilities, labels)
         for confidence, accuracy, count in zip(bins.confidence, bins.accuracy, bins.count, strict=True):
             interval = wilson(round(accuracy * count), int(count))
             rows.append((name, confidence, accuracy, interval.low, interval.high, count))
