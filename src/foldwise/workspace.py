@@ -74,7 +74,7 @@ def _shown(path: Path) -> Path:
 def _yaml(path: Path) -> dict[str, Any]:
     shown = _shown(path)
     try:
-        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506
+        content = _Loader(path.read_bytes()).get_single_data()
     except FileNotFoundError as error:
         raise FoldwiseError(f"{shown} is missing: run `dvc repro`, or `git checkout {shown}`") from error
     except OSError as error:
