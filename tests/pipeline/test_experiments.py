@@ -255,7 +255,8 @@ def test_every_network_takes_three_channels_through_the_stages(name, three_chann
     stage("split")(params, normalized=at["normalized"], folds=at["folds"])
     stage("weights")(params, weights=weights)
     trained = {part: at[part] for part in ("normalized", "folds", "models")}
-    stage("train")(params, **trained, weights=weights, scratch=folder / ".scratch", curves=at["curves"])
+    inputs = {"weights": weights, "requirements": ROOT / "requirements.lock"}
+    stage("train")(params, **trained, **inputs, scratch=folder / ".scratch", curves=at["curves"])
     stage("evaluate")(params, **trained, predictions=at["predictions"], scores=at["scores"])
     read = {part: at[part] for part in ("normalized", "folds", "curves", "predictions", "scores", "plots")}
     stage("aggregate")(params, **read, metrics=metrics)
