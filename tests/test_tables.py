@@ -9,6 +9,7 @@ from small_results import small_results
 
 from foldwise import tables
 from foldwise.results import ENSEMBLE, OUT_OF_FOLD
+from foldwise.summary import recalibrate
 
 
 def log(*rows):
@@ -34,9 +35,35 @@ def test_no_table_is_empty(made):
     assert all(len(table) for table in made.values())
 
 
+ONE_CLASS = {"one of three classes": ("a", "b", "c"), "one class in all": ("a",)}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("classes", ONE_CLASS.values(), ids=ONE_CLASS.keys())
+def test_no_table_of_images_of_one_class_is_empty(results, classes):
+    of_one = replace(
+        results,
+        labels=results.labels * 0,
+        test_labels=results.test_labels * 0,
+        classes=classes,
+        out_of_fold=results.out_of_fold[..., : len(classes)],
+        test=results.test[..., : len(classes)],
+    )
+    made = tables.tables(of_one, recalibrate(of_one))
+    assert all(len(table) for table in made.values())
+    assert set(made["roc"]["class"]) == {"chance"}
+
+
 def test_no_more_rows_for_more_images():
-    few, many = (sum(map(len, tables.tables(small_results(n=n)).values())) for n in (1000, 10_000))
-    assert many < few + 600
+    few, many = (tables.tables(small_results(n=n)) for n in (1000, 10_000))
+    assert len(many["label_suspicion"]) == tables.ROWS
+    assert sum(map(len, many.values())) < sum(map(len, few.values())) + tables.ROWS
+
+
+def test_curves_of_many_classes_keep_the_table_short():
+    names = [f"class {number}" for number in range(100)]
+    made = tables.tables(small_results(n=2000, classes=names))
+    assert made["roc"].groupby(["predictions", "class"]).size().max() <= tables.ROWS // 100
 
 
 def test_leave_one_out_of_many_images_keeps_tables_short():
@@ -167,24 +194,35 @@ def test_thinned_roc_keeps_the_area_and_the_end():
     assert points.iloc[-1, 2:].tolist() == [1, 1]
 
 
+def sure(*margins):
+    """Give float32 log-probabilities of two classes: of class 0, log p is 0 throughout, as where it saturates."""
+    return np.array([[0, -margin] for margin in margins], dtype=np.float32)
+
+
+def test_roc_tells_sure_images_apart():
+    points = tables.roc({"some": (sure(20, 30, 40, 50), np.array([1, 1, 0, 0]))}, ["a", "b"])
+    for _, curve in points.groupby("class"):
+        assert np.trapezoid(curve["true_positive_rate"], curve["false_positive_rate"]) == 1
+
+
 def test_class_without_images_has_no_roc():
     predictions = {"some": (log([0.7, 0.2, 0.1], [0.3, 0.6, 0.1]), np.array([0, 1]))}
     assert set(tables.roc(predictions, ["a", "b", "c"])["class"]) == {"a", "b"}
 
 
 def test_reliability_compares_confidence_with_accuracy():
-    answers = np.repeat(log([0.7, 0.3], [0.8, 0.2]), 15, axis=0)
-    table = tables.reliability_curves({"some": (answers, np.repeat([0, 1], [24, 6]))})
-    assert table["images"].tolist() == [15, 15]
-    assert table["confidence"].tolist() == pytest.approx([0.7, 0.8])
-    assert table["accuracy"].tolist() == [1, 0.6]
+    answers = log(*[[0.8, 0.2]] * 30, *[[0.4, 0.6]] * 20)
+    table = tables.reliability_curves({"some": (answers, np.repeat([0, 1, 0], [24, 6, 20]))})
+    assert table["images"].tolist() == [20, 30]
+    assert table["confidence"].tolist() == pytest.approx([0.6, 0.8])
+    assert table["accuracy"].tolist() == [0, 0.8]
 
 
 def test_reliability_has_wilson_intervals():
-    answers = np.repeat(log([0.8, 0.2]), 150, axis=0)
-    table = tables.reliability_curves({"some": (answers, np.zeros(150, dtype=int))})
-    # All of n: Wilson's lower bound is n / (n + z^2).
-    assert table[["low", "high"]].iloc[0].tolist() == pytest.approx([150 / (150 + stats.norm.ppf(0.975) ** 2), 1])
+    answers = np.repeat(log([0.8, 0.2]), 10, axis=0)
+    table = tables.reliability_curves({"some": (answers, np.zeros(10, dtype=int))})
+    # Ten of ten: Wilson's lower bound is n / (n + z^2).
+    assert table[["low", "high"]].iloc[0].tolist() == pytest.approx([10 / (10 + stats.norm.ppf(0.975) ** 2), 1])
 
 
 def test_rescaled_predictions_show_in_the_reliability_only(results):
@@ -205,6 +243,10 @@ def test_mistakes_come_with_the_most_certain_first():
     table = tables.mistakes(answers, np.array([0, 0, 0, 1]))
     assert table["index"].tolist() == [2, 1]
     assert table["probability"].tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_sure_mistakes_come_in_order_too():
+    assert tables.mistakes(sure(20, 50, 30), np.ones(3, dtype=int))["index"].tolist() == [1, 2, 0]
 
 
 def test_without_mistakes_there_are_none():
@@ -236,6 +278,17 @@ def test_suspicion_names_the_class_that_models_prefer_with_both_probabilities():
             "suggested_probability": 0.7,
         }
     ]
+
+
+def test_labels_contradicted_for_sure_come_in_order_too():
+    table = tables.label_suspicion(sure(50, 70, 60), np.ones(3, dtype=int), ["a", "b"])
+    assert table["index"].tolist() == [1, 2, 0]
+
+
+def test_every_contradicted_label_is_listed():
+    answers = log(*[[0.1, 0.9]] * 300, *[[0.9, 0.1]] * 200)
+    table = tables.label_suspicion(answers, np.zeros(500, dtype=int), ["a", "b"])
+    assert sorted(table["index"]) == list(range(300))
 
 
 def test_without_a_contradicted_label_the_nearest_is_shown():

@@ -129,10 +129,11 @@ def confusion(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
 def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     """Trace each class against the rest, at most `POINTS` thresholds: predictions, class and the two rates.
 
-    Points are kept at even distances along the curve as it is drawn, on logarithmic axes. A class that is absent,
-    or the only one, has no curve.
+    Points are kept at even distances along the curve as it is drawn, on logarithmic axes, fewer where there are many
+    classes. A class that is absent, or the only one, has no curve; where none has one, chance stands in.
     """
     curves = []
+    points = max(10, _points(len(classes)))
     for name, (log_probabilities, labels) in predictions.items():
         odds = scores.log_odds(log_probabilities)
         for number, title in enumerate(classes):
@@ -141,15 +142,18 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
                 start = np.flatnonzero(false == 0).max()
                 false, true = false[start:], true[start:]
                 drawn = np.log1p(false / SMALLEST_FALSE_POSITIVE) - np.log1p((1 - true) / SMALLEST_ERROR)
-                even = np.interp(np.linspace(drawn[0], drawn[-1], POINTS), drawn, np.arange(len(drawn)))
+                even = np.interp(np.linspace(drawn[0], drawn[-1], points), drawn, np.arange(len(drawn)))
                 kept = np.unique(even.round().astype(int))
                 curve = {"false_positive_rate": false[kept], "true_positive_rate": true[kept]}
                 curves.append(pd.DataFrame({"predictions": name, "class": title, **curve}))
+        if len(np.unique(labels)) < 2:
+            chance = {"false_positive_rate": [0.0, 1.0], "true_positive_rate": [0.0, 1.0]}
+            curves.append(pd.DataFrame({"predictions": name, "class": "chance", **chance}))
     return pd.concat(curves)
 
 
 def reliability_curves(predictions: Predictions) -> pd.DataFrame:
-    """Compare confidence with accuracy in bins of equally many images.
+    """Compare confidence with accuracy in bins of about equally many images.
 
     Columns: predictions, confidence, accuracy, low and high (Wilson's 95 % interval of the accuracy), images.
     """
@@ -166,17 +170,19 @@ def mistakes(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFram
     """Find the mistakes made with most confidence: index, actual, predicted (numbers) and probability; may be empty."""
     predicted, highest = log_probabilities.argmax(axis=1), np.exp(log_probabilities.max(axis=1))
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-highest[wrong], kind="stable")][:GALLERY]
+    certainty = scores.log_odds(log_probabilities[wrong]).max(axis=1)
+    worst = wrong[np.argsort(-certainty, kind="stable")][:GALLERY]
     return pd.DataFrame(
         {"index": worst, "actual": labels[worst], "predicted": predicted[worst], "probability": highest[worst]}
     )
 
 
 def label_suspicion(log_probabilities: LogProbabilities, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
-    """Find the images whose given label is contradicted most by models that did not see them.
+    """Find the images whose given label is contradicted by models that did not see them: all, up to `ROWS`.
 
     Ranked by the normalised margin of confident learning: the given label's probability less that of the most probable
-    other class [1]_. Where none is contradicted, the image that comes nearest is given alone.
+    other class [1]_; margins that round to -1 by the given label's log-odds. Where none is contradicted, the image
+    that comes nearest is given alone.
 
     Returns
     -------
@@ -195,8 +201,8 @@ def label_suspicion(log_probabilities: LogProbabilities, labels: Labels, classes
     others[images, labels] = -1
     suggested = others.argmax(axis=1)
     margin = given - others.max(axis=1)
-    first = np.argsort(margin, kind="stable")[:GALLERY]
-    first = first[: max(1, int((margin[first] < 0).sum()))]
+    odds = scores.log_odds(log_probabilities)[images, labels]
+    first = np.lexsort((odds, margin))[: max(1, min(ROWS, int((margin < 0).sum())))]
     return pd.DataFrame(
         {
             "rank": np.arange(1, len(first) + 1),
@@ -222,5 +228,5 @@ def _named_folds(table: pd.DataFrame) -> pd.DataFrame:
     return named
 
 
-def _points(folds: int) -> int:
-    return min(POINTS, ROWS // folds)
+def _points(lines: int) -> int:
+    return min(POINTS, ROWS // lines)
