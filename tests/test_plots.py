@@ -23,8 +23,18 @@ FORMS = {
     "nothing but mistakes": {"mistakes": 1},
     "one epoch of one step": {"epochs": 1, "steps": 1},
     "test set without class c": {"n_test": 2},
-    "long class names": {"classes": ("ankle boot", "automobile", "T-shirt/top", "dog")},
+    "two classes": {"classes": ("no", "yes")},
+    "long class names": {"classes": ("ankle boot", "automobile", "T-shirt/top", "dog", "recreational vehicle " * 9)},
+    "names with dollars": {"classes": ("$x^$", "a_$b$", "\\frac")},
+    "forty classes": {"classes": [f"class {number}" for number in range(40)], "n": 400},
+    "a hundred classes": {"classes": [str(number) for number in range(100)], "n": 1000, "n_test": 500},
 }
+
+
+@pytest.fixture(autouse=True)
+def no_sheet_instead(monkeypatch):
+    """Let an error in a drawing fail the test, and not become a sheet that tells it."""
+    monkeypatch.setattr(plots.console, "say", pytest.fail)
 
 
 def draw(channels=1, size=8, **form):
@@ -100,6 +110,60 @@ def test_gallery_shows_three_channels_in_colour():
     images = np.arange(3 * 64, dtype=np.uint8).reshape(1, 3, 8, 8)
     figure = plots.gallery(images, [0], ["some"], "title")
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array()[..., 2], images[0, 2])
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_gallery_shows_the_mean_of_other_channels(channels):
+    images = np.arange(channels * 64, dtype=np.uint8).reshape(1, channels, 8, 8)
+    figure = plots.gallery(images, [0], ["some"], "title")
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[0].mean(axis=0))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_images_of_any_channels_are_drawn(channels):
+    assert all(plots.png(figure) for figure in draw(channels=channels).values())
+
+
+@pytest.mark.parametrize(("mistakes", "title"), [(0.1, "Labels to check: "), (0.9, "Labels to check, 24 of ")])
+def test_gallery_of_labels_tells_how_many_there_are(mistakes, title):
+    figure = draw(mistakes=mistakes)["label_suspicion"]
+    assert figure.get_suptitle().startswith(title)
+    assert sum(len(axes.images) for axes in figure.axes) <= 24
+
+
+def test_more_labels_than_the_table_holds_are_not_counted():
+    title = draw(n=4000, mistakes=0.9)["label_suspicion"].get_suptitle()
+    assert title.startswith("Labels to check, 24 of 1500 or more: ")
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(plots.console, "say", lines.append)
+    return lines
+
+
+def spoil(*_):
+    raise ValueError("no\nroom")
+
+
+TOLD = "overview.png could not be drawn: ValueError: no room"
+
+
+def test_a_picture_that_cannot_be_drawn_becomes_a_sheet_that_says_why(monkeypatch, said):
+    monkeypatch.setattr(plots, "overview", spoil)
+    drawn = draw()
+    assert [text.get_text() for text in drawn["overview"].texts] == [TOLD]
+    assert said == [f"aggregate: {TOLD}"]
+    assert all(plots.png(figure) for figure in drawn.values())
+    assert len(drawn["worst_mistakes"].axes) >= 6
+
+
+def test_a_picture_that_cannot_be_rendered_becomes_a_sheet_that_says_why(monkeypatch, said):
+    figure = draw()["overview"]
+    monkeypatch.setattr(figure.axes[0], "draw", spoil)
+    assert plots.png(figure).startswith(b"\x89PNG")
+    assert said == [f"aggregate: {TOLD}"]
 
 
 def test_gallery_captions_name_classes_probability_and_index():
@@ -183,6 +247,39 @@ def test_confusion_numbers_are_the_counts(drawn):
 def test_roc_has_a_curve_for_each_class(drawn):
     legend = panel(drawn["overview"], "ROC").get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+
+
+MANY = [str(number) for number in range(100)]
+
+
+@pytest.mark.parametrize(("classes", "numbers"), [(MANY[:15], True), (MANY[:16], False)])
+def test_confusion_of_many_classes_has_no_numbers(classes, numbers):
+    assert bool(panel(draw(classes=classes)["overview"], "Confusion").texts) == numbers
+
+
+@pytest.mark.parametrize("names", [MANY, [f"aquarium fish {name}" for name in MANY]], ids=["short", "long"])
+@pytest.mark.parametrize("classes", [3, 10, 40, 100])
+def test_names_of_classes_do_not_touch_and_leave_the_panels_room(classes, names):
+    figure = draw(classes=names[:classes], n=1000)["overview"]
+    figure.draw_without_rendering()
+    axes = panel(figure, "Confusion")
+    boxes = sorted(label.get_window_extent().y0 for label in axes.get_yticklabels())
+    height = axes.get_yticklabels()[0].get_window_extent().height
+    assert all(high - low > 0.9 * height for low, high in pairwise(boxes))
+    assert min(axes.get_window_extent().width, axes.get_window_extent().height) > 180
+
+
+def test_roc_of_many_classes_is_a_band_and_their_mean():
+    axes = panel(draw(classes=MANY, n=1000)["overview"], "ROC")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lowest to\nhighest", "mean of\n100 classes"]
+    assert len(axes.get_lines()) == 1
+
+
+def test_captions_do_not_reach_into_the_next_image():
+    figure = draw(classes=[f"aquarium fish {name}" for name in MANY], n=1000)["label_suspicion"]
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes[:6]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_picture_is_as_large_as_drawn(drawn):

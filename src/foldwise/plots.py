@@ -1,7 +1,7 @@
 """The tracked pictures: an overview of a run and two galleries, made without pyplot and its global state."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from matplotlib.scale import FuncScale
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from foldwise import console
+from foldwise.galleries import captions, gallery, short
 from foldwise.results import ENSEMBLE, OUT_OF_FOLD, Results
-from foldwise.tables import SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
+from foldwise.tables import GALLERY, ROWS, SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
 
 LEGEND_FOLDS = 10
-COLUMNS = 6
+CLASSES = 15  # no sheet has room for the names and numbers of more
 STYLE: list[str | Path | dict[str, Any]] = [
     "default",
     {
@@ -34,6 +36,7 @@ STYLE: list[str | Path | dict[str, Any]] = [
         "legend.frameon": False,
         "legend.fontsize": 8,
         "lines.linewidth": 1.2,
+        "text.parse_math": False,  # a class may have a dollar in its name
     },
 ]
 # In order of preference: one is left out where it would touch another.
@@ -41,7 +44,7 @@ TICKS = [0, *(first * power for first in (1, 5, 2, 3, 7, 4, 6, 8, 9) for power i
 
 
 def figures(results: Results, made: Mapping[str, pd.DataFrame], images: NDArray[np.uint8]) -> dict[str, Figure]:
-    """Draw every picture, by file name without suffix.
+    """Draw every picture, by file name without suffix; a sheet that says why in place of one that cannot be drawn.
 
     Parameters
     ----------
@@ -51,36 +54,34 @@ def figures(results: Results, made: Mapping[str, pd.DataFrame], images: NDArray[
     images : uint8 array, shape (N, channels, height, width)
         The training images; only those shown are read.
     """
-    with matplotlib.style.context(STYLE):
-        worst = mistakes(*results.predictions()[OUT_OF_FOLD])
-        actual, predicted = (
-            [results.classes[number] for number in worst[column]] for column in ("actual", "predicted")
-        )
-        suspicion = made["label_suspicion"]
-        return {
-            "overview": overview(made),
-            "worst_mistakes": gallery(
-                images,
-                worst["index"].tolist(),
-                _captions(actual, predicted, worst["probability"]),
-                "Worst mistakes out of fold: actual → predicted class, its probability, and the image's index",
-            ),
-            "label_suspicion": gallery(
-                images,
-                suspicion["index"].tolist(),
-                _captions(suspicion["given"], suspicion["suggested"], suspicion["suggested_probability"]),
-                "Labels to check: given label → what the models say, its probability, and the image's index",
-            ),
-        }
+    worst, suspicion = mistakes(*results.predictions()[OUT_OF_FOLD]), made["label_suspicion"]
+    actual, predicted = ([results.classes[number] for number in worst[column]] for column in ("actual", "predicted"))
+    found, first = len(suspicion), suspicion.head(GALLERY)
+    of = f", {GALLERY} of {found}{' or more' if found == ROWS else ''}" if found > GALLERY else ""
+    pictures: dict[str, Callable[[], Figure]] = {
+        "overview": lambda: overview(made),
+        "worst_mistakes": lambda: gallery(
+            images,
+            worst["index"].tolist(),
+            captions(actual, predicted, worst["probability"]),
+            "Worst mistakes out of fold: actual → predicted class, its probability, and the image's index",
+        ),
+        "label_suspicion": lambda: gallery(
+            images,
+            first["index"].tolist(),
+            captions(first["given"], first["suggested"], first["suggested_probability"]),
+            f"Labels to check{of}: given label → what the models say, its probability, and the image's index",
+        ),
+    }
+    return {name: _figure(name, draw) for name, draw in pictures.items()}
 
 
 def png(figure: Figure) -> bytes:
     """Render a figure as PNG: equal figures give equal bytes, each time, as neither date nor version is written."""
-    buffer = io.BytesIO()
-    with matplotlib.style.context(STYLE):
-        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-        figure.set_layout_engine("none")  # or it would be laid out anew, a little differently, the next time
-    return buffer.getvalue()
+    try:
+        return _render(figure)
+    except Exception as error:
+        return _render(_sheet(figure.get_label(), error))
 
 
 def overview(made: Mapping[str, pd.DataFrame]) -> Figure:
@@ -99,38 +100,30 @@ def overview(made: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def gallery(images: NDArray[np.uint8], shown: Sequence[int], captions: Sequence[str], title: str) -> Figure:
-    """Draw some images with a caption each; a sheet that says so where there are none.
-
-    Parameters
-    ----------
-    images : uint8 array, shape (N, channels, height, width)
-        One channel is drawn in grey, three as red, green and blue.
-    shown : sequence of int
-        Indices of the images, in the order in which they are drawn.
-    captions : sequence of str
-        One for each index.
-    title : str
-    """
-    rows = max(1, -(-len(shown) // COLUMNS))
-    height = 1.85 * rows + 0.35
-    figure = Figure(figsize=(1.5 * COLUMNS, height))
-    figure.suptitle(title, x=0.01, y=1 - 0.06 / height, ha="left", va="top", fontsize=10)
-    figure.subplots_adjust(0.01, 0.05 / height, 0.99, 1 - 0.75 / height, wspace=0.05, hspace=0.32)
-    every = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
-    for axes in every:
-        axes.set_axis_off()
-    if not len(shown):
-        figure.text(0.5, 0.45, "none", ha="center")
-    for axes, index, caption in zip(every, shown, captions, strict=False):
-        pixels = np.moveaxis(np.asarray(images[index]), 0, -1)
-        axes.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{caption}  #{index}", fontsize=8, loc="center")
+def _figure(name: str, draw: Callable[[], Figure]) -> Figure:
+    try:
+        with matplotlib.style.context(STYLE):
+            figure = draw()
+    except Exception as error:  # what is only a picture ends no run
+        figure = _sheet(name, error)
+    figure.set_label(name)
     return figure
 
 
-def _captions(given: Iterable[str], said: Iterable[str], probability: Iterable[float]) -> list[str]:
-    return [f"{a} → {b}\n{share:.1%}" for a, b, share in zip(given, said, probability, strict=True)]
+def _sheet(name: object, error: Exception) -> Figure:
+    line = " ".join(f"{name}.png could not be drawn: {type(error).__name__}: {error}".split())
+    console.say(f"aggregate: {line}")
+    figure = Figure(figsize=(12, 0.5))
+    figure.text(0.01, 0.5, line, va="center", parse_math=False)
+    return figure
+
+
+def _render(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.style.context(STYLE):
+        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        figure.set_layout_engine("none")  # or it would be laid out anew, a little differently, the next time
+    return buffer.getvalue()
 
 
 def _loss(axes: Axes, table: pd.DataFrame) -> None:
@@ -167,28 +160,38 @@ def _fold_accuracy(axes: Axes, table: pd.DataFrame) -> None:
 
 def _confusion(axes: Axes, table: pd.DataFrame) -> None:
     table = table[table["predictions"] == OUT_OF_FOLD]
-    classes = table["actual"].unique()
+    classes = [short(name) for name in table["actual"].unique()]
     counts = table["images"].to_numpy().reshape(len(classes), -1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(share, 0)
     highest = share.max() or 1
     axes.imshow(np.sqrt(share), cmap="Reds", vmin=0, vmax=np.sqrt(highest) * 1.1, aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
-        if row == column or count:
+        if (row == column or count) and len(classes) <= CLASSES:
             color = "#999999" if row == column else "white" if share[row, column] > highest / 2 else "black"
             axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=color)
     long = max(map(len, classes)) > 2
-    axes.set_xticks(range(len(classes)), classes, rotation=45 if long else 0, ha="right" if long else "center")
-    axes.set_yticks(range(len(classes)), classes)
+    named = slice(None, None, -(-len(classes) // CLASSES))
+    ticks, names = range(len(classes))[named], classes[named]
+    axes.set_xticks(ticks, names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(ticks, names)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set(title="Confusion out of fold", xlabel="predicted", ylabel="actual")
 
 
 def _roc(axes: Axes, table: pd.DataFrame) -> None:
-    for name, curve in table[table["predictions"] == OUT_OF_FOLD].groupby("class", sort=False):
-        missed = 1 - curve["true_positive_rate"]
-        axes.plot(curve["false_positive_rate"], missed, label=str(name), lw=1, drawstyle="steps-post")
+    curves = [
+        (short(str(name)), curve["false_positive_rate"].to_numpy(), 1 - curve["true_positive_rate"].to_numpy())
+        for name, curve in table[table["predictions"] == OUT_OF_FOLD].groupby("class", sort=False)
+    ]
+    if len(curves) > CLASSES:
+        rates = np.append(0, np.geomspace(SMALLEST_FALSE_POSITIVE / 10, 1, 200))
+        missed = np.array([miss[np.searchsorted(false, rates, "right") - 1] for _, false, miss in curves])
+        axes.fill_between(rates, missed.min(axis=0), missed.max(axis=0), alpha=0.2, lw=0, label="lowest to\nhighest")
+        curves = [(f"mean of\n{len(curves)} classes", rates, missed.mean(axis=0))]
+    for name, false, miss in curves:
+        axes.plot(false, miss, label=name, lw=1, drawstyle="steps-post")
     axes.set(title="ROC out of fold", xlabel="false positive rate")
     axes.set_ylabel("true positive rate")
     _stretch(axes.xaxis, SMALLEST_FALSE_POSITIVE, complement=False)

@@ -1,0 +1,53 @@
+"""Images side by side, each with a caption."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+COLUMNS = 6
+NAME = 12
+LETTERS = 22  # so many of 8 points fit above an image
+
+
+def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str], title: str) -> Figure:
+    """Draw some images with a caption each; a sheet that says so where there are none.
+
+    Parameters
+    ----------
+    images : uint8 array, shape (N, channels, height, width)
+        One channel is drawn in grey, three as red, green and blue, of others the mean in grey.
+    shown : sequence of int
+        Indices of the images, in the order in which they are drawn.
+    said : sequence of str
+        One for each index.
+    title : str
+    """
+    rows = max(1, -(-len(shown) // COLUMNS))
+    height = 1.85 * rows + 0.35
+    figure = Figure(figsize=(1.5 * COLUMNS, height))
+    figure.suptitle(title, x=0.01, y=1 - 0.06 / height, ha="left", va="top", fontsize=10)
+    figure.subplots_adjust(0.01, 0.05 / height, 0.99, 1 - 0.75 / height, wspace=0.05, hspace=0.32)
+    every = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    for axes in every:
+        axes.set_axis_off()
+    if not len(shown):
+        figure.text(0.5, 0.45, "none", ha="center")
+    for axes, index, caption in zip(every, shown, said, strict=False):
+        channels = np.asarray(images[index])
+        grey = channels[0] if len(channels) == 1 else channels.mean(axis=0)
+        axes.imshow(np.moveaxis(channels, 0, -1) if len(channels) == 3 else grey, cmap="gray", vmin=0, vmax=255)
+        line = f"{caption}  #{index}"
+        axes.set_title(line, fontsize=8 * min(1, LETTERS / max(map(len, line.split("\n")))), loc="center")
+    return figure
+
+
+def captions(given: Iterable[str], said: Iterable[str], probability: Iterable[float]) -> list[str]:
+    """Say of each image what it is given as, and what is said of it with which probability."""
+    return [f"{short(a)} → {short(b)}\n{share:.1%}" for a, b, share in zip(given, said, probability, strict=True)]
+
+
+def short(name: str) -> str:
+    """Leave out the middle of a long name."""
+    return name if len(name) <= NAME else f"{name[: NAME - 5]}…{name[-4:]}"
