@@ -176,12 +176,6 @@ def test_without_ray_the_install_command_is_told(monkeypatch, compute):
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize("backend", ["rey", "RAY", "dask"])
-def test_an_unknown_backend_is_told_in_one_line(backend, compute):
-    with pytest.raises(FoldwiseError, match=rf"^params.yaml: compute.backend is {backend}, which .*: set it to loky$"):
-        list(engine.run(Task(), FOLDS, compute(backend=backend, n_jobs=2)))
-
-
 def test_the_default_path_loads_no_ray_and_needs_no_address():
     script = "import sys; from foldwise import engine, crossvalidation; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

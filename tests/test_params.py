@@ -137,6 +137,7 @@ REFUSED_VALUES = [
         "9999999999",
         "compute.threads_per_fold is 9999999999: input should be less than or equal to 1024",
     ),
+    ("compute.backend", "loki", "compute.backend is 'loki': input should be 'loky' or 'ray'"),
     ("compute.n_jobs", "-2", "compute.n_jobs is -2: input should be greater than or equal to -1"),
     ("compute.n_jobs", "0", "compute.n_jobs is 0: set it to 1 or more, or to -1 for one worker per core"),
     ("compute.gpus_per_fold", "-1", "compute.gpus_per_fold is -1: input should be greater than or equal to 0"),

@@ -28,7 +28,7 @@ def test_the_bytes_are_the_same_with(surrounding, clone, reference):
 def test_the_bytes_are_the_same_with_a_number_of_workers_of(n_jobs, clone, reference):
     clone.turn({"compute.n_jobs": n_jobs})
     clone.dvc("repro")
-    assert clone.content() == reference.content()
+    assert clone.made() == reference.made()
 
 
 def test_the_bytes_are_the_same_in_another_folder(pristine, reference, tmp_path):

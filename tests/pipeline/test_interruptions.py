@@ -78,7 +78,7 @@ def undisturbed(reference, pristine, tmp_path_factory):
             start = time.monotonic()
             assert run.process.wait() == 0, run.told
         seconds[stage] = time.monotonic() - start
-    return Undisturbed(clone, copies, seconds, clone.content())
+    return Undisturbed(clone, copies, seconds, clone.made())
 
 
 def is_torn(path: Path) -> bool:
@@ -196,7 +196,7 @@ def test_after_a_disturbance_the_run_trains_each_fold_that_is_missing_once(distu
 
 def test_after_a_disturbance_the_bytes_are_those_of_an_undisturbed_run(disturbances, undisturbed):
     for outcome in disturbances:
-        assert outcome.clone.content() == undisturbed.content
+        assert outcome.clone.made() == undisturbed.content
 
 
 def test_after_a_disturbance_nothing_half_written_remains(disturbances):
@@ -212,7 +212,7 @@ def test_a_kill_between_the_end_of_training_and_its_record_trains_nothing_again(
         run.kill()
     told = go_on(clone)
     assert (trained(told), "10 of 10 folds were already finished" in told) == ([], True)
-    assert clone.content() == undisturbed.content
+    assert clone.made() == undisturbed.content
 
 
 def test_a_torn_record_is_refused_and_git_brings_it_back(repeated):
@@ -315,7 +315,7 @@ def test_after_ctrl_c_no_finished_fold_is_trained_twice(interruption):
 
 
 def test_after_ctrl_c_the_bytes_are_those_of_an_undisturbed_run(interruption, undisturbed):
-    assert interruption.clone.content() == undisturbed.content
+    assert interruption.clone.made() == undisturbed.content
 
 
 def test_ctrl_c_while_libraries_load_leaves_no_process_and_nothing_half_written(undisturbed, tmp_path):
@@ -384,7 +384,7 @@ def test_a_worker_that_dies_takes_no_finished_fold_along(losses):
 
 def test_after_a_worker_has_died_the_bytes_are_those_of_an_undisturbed_run(losses, undisturbed):
     for loss in losses:
-        assert loss.clone.content() == undisturbed.content
+        assert loss.clone.made() == undisturbed.content
 
 
 def kill_worker(run) -> None:
@@ -407,7 +407,7 @@ def test_when_workers_die_twice_the_run_ends_in_one_line_and_the_next_goes_on(un
     assert run.told.count("train: a worker died twice, the second time at repeat 0 fold ") == 1
     finished = clone.finished()
     assert finished & set(trained(go_on(clone))) == set()
-    assert clone.content() == undisturbed.content
+    assert clone.made() == undisturbed.content
 
 
 def test_two_runs_at_the_same_time_do_not_corrupt_each_other(undisturbed, tmp_path):
@@ -417,7 +417,7 @@ def test_two_runs_at_the_same_time_do_not_corrupt_each_other(undisturbed, tmp_pa
     assert statuses <= {0, 255}
     assert 0 in statuses
     assert ran(clone.dvc("repro")) == []
-    assert clone.content() == undisturbed.content
+    assert clone.made() == undisturbed.content
 
 
 def test_two_experiments_in_folders_of_their_own_at_the_same_time_do_not_corrupt_each_other(repeated):
