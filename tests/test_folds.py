@@ -107,12 +107,14 @@ REFUSED = [
     (
         LABELS,
         {"k": 21},
-        "cv.k is 21 but the rarest class has 20 training images: set cv.k to 20 or less, or cv.strategy to kfold",
+        "cv.k is 21 but the rarest class has 20 training images: "
+        "set cv.k to 20 or less, or cv.strategy to kfold, or raise data.subset where it is set",
     ),
     (
         np.array([0, 0, 0, 0, 2]),
         {"k": 2},
-        "cv.k is 2 but the rarest class has 1 training images: set cv.strategy to kfold",
+        "cv.k is 2 but the rarest class has 1 training image: "
+        "set cv.strategy to kfold, or raise data.subset where it is set",
     ),
     (
         LABELS,

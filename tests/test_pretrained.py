@@ -2,7 +2,7 @@ import errno
 import hashlib
 import os
 import pickle
-import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -74,7 +74,10 @@ OTHER_CONTENTS = {
 
 
 def told(tmp_path):
-    return f"{tmp_path / 'weights.pth'} is not a whole file of weights in torchvision's format: fetch it anew"
+    return (
+        f"{tmp_path / 'weights.pth'} is not a whole file of weights in torchvision's format: fetch it anew, or "
+        "write it with `torch.save(network.float().state_dict(), path)`"
+    )
 
 
 @pytest.mark.parametrize("content", OTHER_CONTENTS.values(), ids=OTHER_CONTENTS)
@@ -85,19 +88,46 @@ def test_other_contents_than_weights_are_told(content, model, tmp_path):
     assert str(caught.value) == told(tmp_path)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_told(bad, model, tmp_path):
-    torch.save({"fc.weight": torch.zeros(3), "fc.bias": torch.tensor([0, bad])}, tmp_path / "weights.pth")
-    with pytest.raises(FoldwiseError, match=r"not finite, in fc.bias: set another model.weights_file$"):
+def test_what_is_written_as_the_advice_says_is_read(model, tmp_path):
+    network = torch.nn.Linear(2, 3).to(torch.bfloat16)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(FoldwiseError) as caught:
         pretrained.weights(model())
+    assert str(caught.value) == told(tmp_path)
+    torch.save(network.float().state_dict(), tmp_path / "weights.pth")
+    assert pretrained.weights(model()).keys() == {"weight", "bias"}
 
 
-def test_a_relative_path_is_found_from_dvcs_copy_of_the_repository(model, tmp_path, monkeypatch):
-    torch.save({"fc.bias": torch.zeros(3)}, tmp_path / "weights.pth")
-    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_told(value, model, tmp_path):
+    content = {"conv1.weight": torch.zeros(4), "fc.bias": torch.tensor([0.0, value]), "steps": torch.tensor(3)}
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(FoldwiseError) as caught:
+        pretrained.weights(model())
+    assert str(caught.value) == (
+        f"{tmp_path / 'weights.pth'} holds NaN or infinite values in fc.bias: "
+        "set model.weights_file to weights that hold none"
+    )
+
+
+def test_a_file_that_may_not_be_read_is_told(model, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "weights.pth").touch()
+    monkeypatch.setattr(torch, "load", refuse)  # root reads everything, whatever the mode
+    with pytest.raises(FoldwiseError) as caught:
+        pretrained.weights(model())
+    path = tmp_path / "weights.pth"
+    assert str(caught.value) == f"params.yaml: model.weights_file is {path}, which you may not read: `chmod u+r` it"
+
+
+def test_a_relative_file_is_that_of_the_repository_in_dvcs_copies_too(model, tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpx1"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    assert list(pretrained.weights(model(weights_file="weights.pth"))) == ["fc.bias"]
+    torch.save({"fc.bias": torch.zeros(3)}, tmp_path / "mine.pth")
+    assert list(pretrained.weights(model(weights_file="mine.pth"))) == ["fc.bias"]
 
 
 def test_a_whole_network_instead_of_its_weights_is_told(model, tmp_path):
@@ -136,7 +166,7 @@ def test_a_malicious_file_runs_nothing_and_is_told(form, model, tmp_path):
     assert (str(caught.value), (tmp_path / "ran").exists()) == (told(tmp_path), False)
 
 
-@pytest.mark.parametrize("name", ["missing.pth", ".", "a\0b"])
+@pytest.mark.parametrize("name", ["missing.pth", ".", "a\0b", "a" * 5000])
 def test_a_file_that_is_not_there_is_told(name, model, tmp_path):
     path = tmp_path / name
     with pytest.raises(FoldwiseError) as caught:
@@ -149,8 +179,18 @@ def test_a_network_without_weights_to_start_from_is_told(knob, model):
     settings = {"weights_file": None, "pretrained": True} if knob == "pretrained" else {}
     with pytest.raises(FoldwiseError) as caught:
         pretrained.weights(model(name="cnn", **settings))
-    told = f"params.yaml: model.{knob} is for resnet18, but model.name is cnn: change one of them"
-    assert str(caught.value) == told
+    off = "to nothing" if knob == "weights_file" else "to false"
+    assert str(caught.value) == (
+        f"params.yaml: model.{knob} is for resnet18, but model.name is cnn: "
+        f"set model.name to resnet18, or model.{knob} {off}"
+    )
+    with pytest.raises(FoldwiseError, match=rf"or model.{knob} {off} and model.freeze to false$"):
+        pretrained.weights(model(name="cnn", freeze=True, **settings))
+
+
+def test_the_file_of_a_user_who_is_unknown_here_is_told(model):
+    with pytest.raises(FoldwiseError, match=r"model.weights_file is ~nobody-of-this-name/w.pth, which is not there"):
+        pretrained.weights(model(weights_file="~nobody-of-this-name/w.pth"))
 
 
 @pytest.fixture
@@ -177,8 +217,17 @@ def test_a_full_disk_is_told(published, model, monkeypatch):
     monkeypatch.setattr(pretrained, "bring", full)
     with pytest.raises(FoldwiseError) as caught:
         pretrained.weights(model(weights_file=None, pretrained=True))
-    told = r"weights\.pth cannot be written to \S+: No space left on device: make room there, or set TMPDIR"
-    assert re.fullmatch(told, str(caught.value))
+    assert str(caught.value) == (
+        "weights.pth cannot be written to the temporary folder: No space left on device: "
+        "make room there, or set TMPDIR to another one"
+    )
+
+
+def test_no_temporary_folder_is_told(published, model, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(FoldwiseError, match="cannot be written to the temporary folder: No usable temporary directory"):
+        pretrained.weights(model(weights_file=None, pretrained=True))
 
 
 def test_other_bytes_than_those_published_are_refused(published, model):

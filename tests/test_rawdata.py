@@ -15,6 +15,7 @@ FILES = {
     "t10k-images-idx3-ubyte": formats.encode_idx(bytes(8), (2, 2, 2)),
     "t10k-labels-idx1-ubyte": formats.encode_idx(bytes([2, 1]), (2,)),
 }
+NAME = "train-labels-idx1-ubyte"
 
 
 def like_mnist(files=FILES, proved=True):
@@ -24,6 +25,11 @@ def like_mnist(files=FILES, proved=True):
         digest = "md5:" + hashlib.md5(content).hexdigest() if proved else ""
         remotes.append(Remote(f"{name}.gz", (Original(name, len(content), digest),)))
     return replace(datasets.find("mnist"), name="tiny", classes=("a", "b", "c"), remotes=tuple(remotes), sources=())
+
+
+@pytest.fixture(autouse=True)
+def no_mirror_in_the_environment(monkeypatch):
+    monkeypatch.delenv("FOLDWISE_MIRROR", raising=False)
 
 
 @pytest.fixture
@@ -86,57 +92,63 @@ def test_the_users_mirror_is_asked_before_the_public_ones(mirror, raw, capsys):
     assert "/nowhere" not in capsys.readouterr().err
 
 
-OTHER = {"train-images-idx3-ubyte": formats.encode_idx(bytes(24), (6, 2, 2))}
+def other_bytes(folder):
+    return filled(folder, FILES | {NAME: FILES[NAME][::-1]})
 
 
-@pytest.mark.parametrize("files", [None, {}, FILES | OTHER], ids=["no folder", "no files", "other bytes"])
-def test_a_mirror_of_the_parameters_is_not_passed_over(tmp_path, raw, files):
-    public = filled(tmp_path / "public")
-    if files is not None:
-        filled(tmp_path / "own", files)
-    with pytest.raises(FoldwiseError, match=r"cannot be had .*own.*data.mirror or FOLDWISE_MIRROR"):
-        rawdata.fetch(replace(like_mnist(), sources=(str(public),)), str(tmp_path / "own"), raw)
-    assert not raw.exists()
+def wrong_mirrors(folder):
+    """Places that give no original files, and what is told of them."""
+    return {
+        str(folder / "nowhere"): "no such folder",
+        "~nobody-of-this-name": "no such folder",
+        "a" * 5000: "File name too long",
+        "http://127.0.0.1:9": "cannot be reached",
+        str(other_bytes(folder / "other")): "other bytes than the original's",
+    }
 
 
-@pytest.mark.parametrize("files", [None, FILES | OTHER], ids=["no folder", "other bytes"])
-def test_a_mirror_of_the_environment_with_other_files_is_not_passed_over(tmp_path, raw, files, monkeypatch):
-    public = filled(tmp_path / "public")
-    if files is not None:
-        filled(tmp_path / "own", files)
-    monkeypatch.setenv("FOLDWISE_MIRROR", str(tmp_path / "own"))
-    with pytest.raises(FoldwiseError, match=r"cannot be had from .*own, which data.mirror or FOLDWISE_MIRROR names"):
-        rawdata.fetch(replace(like_mnist(), sources=(str(public),)), None, raw)
+CORRECT_KNOB = (
+    "correct data.mirror, or empty it to take the public mirrors "
+    "(it is for original files: images of your own are a new data set, see CONTRIBUTING.md)"
+)
+SET_KNOB = "set data.mirror or FOLDWISE_MIRROR to a folder or address that holds the original files"
+CORRECT_ENVIRONMENT = f"correct or unset FOLDWISE_MIRROR (a data set may lie in a subfolder of its name), or {SET_KNOB}"
 
 
-def test_a_mirror_of_the_environment_may_lack_the_data_set(mirror, tmp_path, raw, monkeypatch):
-    monkeypatch.setenv("FOLDWISE_MIRROR", str(filled(tmp_path / "empty", {})))
+@pytest.mark.parametrize(("knob", "remedy"), [(True, CORRECT_KNOB), (False, CORRECT_ENVIRONMENT)])
+def test_a_wrong_mirror_of_the_users_is_told_and_no_other_is_asked(
+    mirror, raw, tmp_path, monkeypatch, capsys, knob, remedy
+):
+    public = replace(like_mnist(), sources=(str(mirror),))
+    for place, reason in wrong_mirrors(tmp_path).items():
+        monkeypatch.setenv("FOLDWISE_MIRROR", str(mirror) if knob else place)
+        with pytest.raises(FoldwiseError) as caught:
+            rawdata.fetch(public, place if knob else None, raw)
+        name = NAME if reason.startswith("other") else "train-images-idx3-ubyte"
+        assert str(caught.value) == f"{name}.gz cannot be had ({place}: {reason}): {remedy}"
+        assert not raw.exists()
+    assert f"from {mirror}" not in capsys.readouterr().err
+
+
+def test_a_file_that_the_mirror_of_the_parameters_lacks_is_told(mirror, raw, tmp_path):
+    own = filled(tmp_path / "own", {})
+    with pytest.raises(FoldwiseError) as caught:
+        rawdata.fetch(replace(like_mnist(), sources=(str(mirror),)), str(own), raw)
+    assert str(caught.value) == f"train-images-idx3-ubyte.gz cannot be had ({own}: not there): {CORRECT_KNOB}"
+
+
+def test_what_the_mirror_of_the_environment_lacks_comes_from_the_public_ones(mirror, raw, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLDWISE_MIRROR", str(filled(tmp_path / "site", {})))
     rawdata.fetch(replace(like_mnist(), sources=(str(mirror),)), None, raw)
     assert tree(raw) == ORIGINALS
 
 
-def test_a_relative_mirror_is_found_from_dvcs_copy_of_the_repository(mirror, tmp_path, raw, monkeypatch):
-    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
-    copy.mkdir(parents=True)
-    monkeypatch.chdir(copy)
-    rawdata.fetch(like_mnist(), "mirror", raw)
+def test_without_any_mirror_the_remedy_is_to_name_one(mirror, raw):
+    with pytest.raises(FoldwiseError) as caught:
+        rawdata.fetch(replace(like_mnist(), sources=("/nowhere",)), None, raw)
+    assert str(caught.value) == f"train-images-idx3-ubyte.gz cannot be had (/nowhere: no such folder): {SET_KNOB}"
+    rawdata.fetch(replace(like_mnist(), sources=("/nowhere",)), str(mirror), raw)
     assert tree(raw) == ORIGINALS
-
-
-def test_originals_may_lie_in_subfolders(tmp_path, raw):
-    content = b"pixels"
-    original = Original("cats/1.png", len(content), "md5:" + hashlib.md5(content).hexdigest())
-    (tmp_path / "own" / "cats").mkdir(parents=True)
-    (tmp_path / "own" / "cats" / "1.png").write_bytes(content)
-    remotes = (Remote("cats/1.png", (original,)),)
-    rawdata.fetch(replace(like_mnist(), remotes=remotes), str(tmp_path / "own"), raw)
-    assert tree(raw) == {"tiny/cats/1.png": content}
-
-
-@pytest.mark.parametrize("place", ["~nobody-of-this-name", "a" * 5000], ids=["unknown user", "long"])
-def test_a_mirror_that_cannot_be_is_told(raw, place):
-    with pytest.raises(FoldwiseError, match="cannot be had"):
-        rawdata.fetch(like_mnist(), place, raw)
 
 
 def test_another_data_sets_folder_does_not_remain(mirror, raw):
@@ -165,6 +177,16 @@ def test_a_folder_that_cannot_be_written_is_told(mirror, tmp_path):
         rawdata.fetch(like_mnist(), str(mirror), tmp_path / "data" / "raw")
 
 
+def test_a_relative_mirror_is_that_of_the_repository_in_dvcs_copies_too(mirror, raw, tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpx1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    (tmp_path / "sets").mkdir()
+    mirror.rename(tmp_path / "sets" / "tiny")
+    rawdata.fetch(like_mnist(), "sets", raw)
+    assert tree(raw) == ORIGINALS
+
+
 def test_what_was_fetched_is_decoded(mirror, raw):
     rawdata.fetch(like_mnist(), str(mirror), raw)
     (images, labels), (test_images, test_labels) = rawdata.decode(like_mnist(), raw)
@@ -172,9 +194,6 @@ def test_what_was_fetched_is_decoded(mirror, raw):
     assert labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert test_images.shape == (2, 1, 2, 2)
     assert test_labels.tolist() == [2, 1]
-
-
-NAME = "train-labels-idx1-ubyte"
 
 
 @pytest.mark.parametrize(
@@ -205,27 +224,66 @@ def test_a_missing_file_is_told(raw):
     assert str(caught.value) == f"{path} cannot be read (No such file or directory): delete it and run `dvc repro`"
 
 
+@pytest.mark.parametrize("proved", [True, False])
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
-        ({NAME: formats.encode_idx(bytes(5), (5,))}, "holds 6 training images but 5 labels"),
-        ({"t10k-labels-idx1-ubyte": formats.encode_idx(bytes(3), (3,))}, "holds 2 test images but 3 labels"),
-        ({NAME: formats.encode_idx(bytes([0, 1, 2, 3, 0, 1]), (6,))}, "holds a training label outside 0 to 2"),
+        ({NAME: formats.encode_idx(bytes(5), (5,))}, " holds 6 training images but 5 labels"),
+        ({"t10k-labels-idx1-ubyte": formats.encode_idx(bytes(3), (3,))}, " holds 2 test images but 3 labels"),
+        ({NAME: b"no IDX file"}, f"/{NAME} does not begin as an IDX file of 1 dimension does"),
+    ],
+    ids=["fewer labels", "more labels", "format"],
+)
+def test_files_that_the_entry_does_not_fit_are_told(raw, changed, what, proved):
+    files = FILES | changed
+    folder = filled(raw / "tiny", files)
+    with pytest.raises(FoldwiseError) as caught:
+        rawdata.decode(like_mnist(files, proved), raw)
+    entry = "correct the entry of tiny in src/foldwise/datasets.py"
+    remedy = (
+        "these are the originals, so" if proved else f"delete {folder} and run `dvc repro`; where that brings the same,"
+    )
+    assert str(caught.value) == f"{folder}{what}: {remedy} {entry}"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
         (
-            {"t10k-images-idx3-ubyte": formats.encode_idx(bytes(8), (2, 1, 4))},
-            "holds training and test images of different shapes",
+            lambda images, labels: (images / 255, labels),
+            " gives training images and labels as float64 of 4 dimensions and int64 of 1",
+        ),
+        (
+            lambda images, labels: (images[:, 0], labels),
+            " gives training images and labels as uint8 of 3 dimensions and int64 of 1",
+        ),
+        (
+            lambda images, labels: (images, labels.astype(np.uint8)),
+            " gives training images and labels as uint8 of 4 dimensions and uint8 of 1",
         ),
     ],
-    ids=["fewer labels", "more labels", "label out of range", "shapes"],
+    ids=["floats", "no channel", "bytes"],
 )
-def test_files_that_do_not_agree_are_told(raw, changed, what):
-    files = FILES | changed
-    filled(raw / "tiny", files)
+def test_an_entry_that_decodes_to_another_form_is_told(mirror, raw, change, what):
+    dataset = like_mnist()
+    rawdata.fetch(dataset, str(mirror), raw)
+    wrong = replace(dataset, decode=lambda *args: tuple(change(*part) for part in dataset.decode(*args)))
     with pytest.raises(FoldwiseError) as caught:
-        rawdata.decode(like_mnist(files, proved=False), raw)
+        rawdata.decode(wrong, raw)
     assert str(caught.value) == (
-        f"{raw / 'tiny'} {what}: these are the original files, so mend the entry of tiny in src/foldwise/datasets.py"
+        f"{raw / 'tiny'}{what}, not uint8 of 4 dimensions and int64 of 1: "
+        "these are the originals, so correct the entry of tiny in src/foldwise/datasets.py"
     )
+
+
+def test_no_images_are_told(mirror, raw):
+    dataset = like_mnist()
+    rawdata.fetch(dataset, str(mirror), raw)
+    empty = replace(
+        dataset, decode=lambda *args: (dataset.decode(*args)[0], tuple(part[:0] for part in dataset.decode(*args)[1]))
+    )
+    with pytest.raises(FoldwiseError, match="holds 0 test images but 0 labels: these are the originals, so correct"):
+        rawdata.decode(empty, raw)
 
 
 def test_the_folder_of_another_data_set_is_not_taken_for_this_one(raw):

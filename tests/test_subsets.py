@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from foldwise.errors import FoldwiseError
 from foldwise.subsets import part, subset
@@ -44,29 +45,57 @@ def test_a_subset_keeps_the_original_order(size):
 
 
 def test_a_subset_is_always_the_same():
-    assert part(LABELS, 10).tolist() == [23, 29, 44, 52, 70, 73, 74, 84, 87, 93]
+    assert part(LABELS, 10).tolist() == [3, 19, 21, 43, 51, 77, 82, 89, 91, 92]
 
 
-@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=8), data=st.data())
-def test_no_class_is_lost_and_all_are_as_near_to_their_shares_as_can_be(counts, data):
+@st.composite
+def draws(draw):
+    """Labels of some classes, and a size from one image per class to all."""
+    counts = np.array(draw(st.lists(st.integers(1, 60) | st.integers(1, 3), min_size=1, max_size=8)))
+    labels = np.random.default_rng(draw(st.integers(0, 9))).permutation(np.repeat(np.arange(len(counts)), counts))
+    return counts, labels, draw(st.integers(len(counts), len(labels)))
+
+
+@given(draw=draws())
+def test_a_part_has_its_size_and_its_order_and_every_class(draw):
+    counts, labels, size = draw
+    drawn = part(labels, size)
+    assert len(drawn) == size
+    assert (np.diff(drawn) > 0).all()
+    assert set(labels[drawn]) == set(range(len(counts)))
+
+
+@given(draw=draws())
+def test_classes_of_more_than_one_image_share_the_places_by_their_largest_remainders(draw):
+    counts, labels, size = draw
+    found = np.bincount(labels[part(labels, size)])
+    large = found > 1
+    shares = found[large].sum() * counts[large] / counts[large].sum()
+    assert (np.abs(found[large] - shares) < 1).all()
+    up = found[large] > shares
+    remainders = shares % 1
+    assert not up.any() or up.all() or remainders[up].min() >= remainders[~up].max() - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("counts", "size", "kept"),
+    [
+        ([4000, 900, 15], 100, [81, 18, 1]),
+        ([4000, 900, 1], 100, [81, 18, 1]),
+        ([4, 1], 2, [1, 1]),
+        ([50, 30, 20], 98, [49, 29, 20]),
+        ([800, 150, *[1] * 50], 100, [42, 8, *[1] * 50]),
+    ],
+)
+def test_no_class_is_dropped_and_the_others_stay_proportional(counts, size, kept):
     labels = np.repeat(np.arange(len(counts)), counts)
-    size = data.draw(st.integers(len(counts), len(labels)))
-    kept = np.bincount(labels[part(labels, size)], minlength=len(counts))
-    shares = np.array(counts) * size / len(labels)
-    assert kept.sum() == size
-    assert (kept <= counts).all()
-    assert (kept >= np.maximum(np.floor(shares) - (shares < 1).sum(), 1)).all()
-    assert (kept <= np.maximum(np.ceil(shares), 1)).all()
+    assert np.bincount(labels[part(labels, size)]).tolist() == kept
 
 
-def test_a_rare_class_keeps_an_image():
-    labels = np.repeat([0, 1, 2], [4000, 900, 15])
-    assert np.bincount(labels[part(labels, 100)]).tolist() == [81, 18, 1]
-
-
-def test_a_class_of_one_image_leaves_the_others_stratified():
-    labels = np.repeat([0, 1, 2], [600, 300, 1])
-    assert np.bincount(labels[part(labels, 91)]).tolist() == [60, 30, 1]
+@given(size=st.integers(5, 97))
+def test_where_every_class_has_a_share_the_part_is_scikit_learns(size):
+    expected, _ = train_test_split(np.arange(100), train_size=size, stratify=LABELS, random_state=0)
+    assert np.array_equal(part(LABELS, size), np.sort(expected))
 
 
 @pytest.mark.parametrize("size", [1, 2, 101])

@@ -1,12 +1,19 @@
-"""DVC's own copies of a repository, for `dvc exp run --temp` and the queue: what Git ignores is absent there."""
+"""Where the user's own files are, also for the copies of the repository in which DVC runs experiments."""
 
+import os
 from pathlib import Path
 
 
-def from_repository(path: Path) -> Path:
-    """Give a relative path as the user meant it: in a copy, what is not there lies in the repository copied."""
-    here = Path.cwd()
-    for folder in here.parents:
-        if not path.is_absolute() and not path.exists() and folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            return folder.parents[2] / path
-    return path
+def original_root() -> Path | None:
+    """Root of the repository whose copy, made by DVC for an experiment, is the current folder; None if it is none."""
+    for folder in Path.cwd().parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return None
+
+
+def named_by_user(place: str) -> Path:
+    """Path of a file or folder that the user names; a copy lacks what Git does not track, so the original is asked."""
+    path = Path(os.path.expanduser(place))  # noqa: PTH111 -- pathlib's raises where nobody has that name
+    root = original_root()
+    return path if root is None or os.path.exists(path) else root / path  # noqa: PTH110 -- pathlib's may raise

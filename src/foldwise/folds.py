@@ -58,7 +58,8 @@ def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
     if cv.strategy == "stratified" and cv.k > rarest:
         lower = f"cv.k to {rarest} or less, or " if rarest > 1 else ""
         raise FoldwiseError(
-            f"cv.k is {cv.k} but the rarest class has {rarest} training images: set {lower}cv.strategy to kfold"
+            f"cv.k is {cv.k} but the rarest class has {rarest} training image{'s' * (rarest > 1)}: "
+            f"set {lower}cv.strategy to kfold, or raise data.subset where it is set"
         )
     from sklearn.model_selection import KFold, StratifiedKFold  # takes a second to load, and only `split` needs it
 

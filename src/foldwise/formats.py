@@ -1,6 +1,7 @@
 """The original file formats: bytes in, arrays out.
 
-Every decoder takes the bytes of a file and the path to name in errors, and raises nothing but `FoldwiseError`.
+Every decoder takes the bytes of a file and the path to name in errors, and raises nothing but `FoldwiseError`, which
+says what is wrong; `rawdata`, which knows how well the bytes are proved, adds what to do.
 """
 
 import gzip
@@ -49,11 +50,11 @@ def idx(content: bytes, ndim: int, path: Path) -> NDArray[np.uint8]:
     """
     start = 4 + 4 * ndim
     if len(content) < start or content[:4] != bytes([0, 0, 8, ndim]):
-        raise _malformed(path, f"does not begin as an IDX file of {ndim} dimension{'s' * (ndim > 1)} does")
+        raise FoldwiseError(f"{path} does not begin as an IDX file of {ndim} dimension{'s' * (ndim > 1)} does")
     shape = struct.unpack(f">{ndim}I", content[4:start])
     if math.prod(shape) != len(content) - start or 0 in shape:
         size = " x ".join(map(str, shape))
-        raise _malformed(path, f"says that it holds {size} values but holds {len(content) - start}")
+        raise FoldwiseError(f"{path} says that it holds {size} values but holds {len(content) - start}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -84,7 +85,7 @@ def cifar10(content: bytes, path: Path) -> Labelled:
         If the file is empty or ends within a record.
     """
     if not content or len(content) % _CIFAR_RECORD:
-        raise _malformed(path, f"has {len(content)} bytes, not whole records of {_CIFAR_RECORD}")
+        raise FoldwiseError(f"{path} has {len(content)} bytes, not whole records of {_CIFAR_RECORD}")
     records = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_RECORD)
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
 
@@ -113,12 +114,12 @@ def digits(content: bytes, path: Path) -> Labelled:
     try:
         table = np.array([[int(value) for value in line.split(b",")] for line in content.splitlines()], np.int64)
     except (ValueError, OverflowError) as error:
-        raise _malformed(path, f"is not a table of whole numbers, {_DIGITS_COLUMNS} to a line") from error
+        raise FoldwiseError(f"{path} is not a table of whole numbers, {_DIGITS_COLUMNS} to a line") from error
     if table.ndim != 2 or table.shape[1] != _DIGITS_COLUMNS:
-        raise _malformed(path, f"is not a table of whole numbers, {_DIGITS_COLUMNS} to a line")
+        raise FoldwiseError(f"{path} is not a table of whole numbers, {_DIGITS_COLUMNS} to a line")
     greys = table[:, :-1]
     if greys.min() < 0 or greys.max() > 16:
-        raise _malformed(path, "holds a grey value outside 0 to 16")
+        raise FoldwiseError(f"{path} holds a grey value outside 0 to 16")
     return ((greys * 255 + 8) // 16).astype(np.uint8).reshape(-1, 1, 8, 8), table[:, -1]
 
 
@@ -151,7 +152,3 @@ def mnist_from_hub(packed: bytes) -> Iterator[tuple[str, bytes]]:
     yield "train-labels-idx1-ubyte", encode_idx(labels[0] + labels[1], (60_000,))
     yield "t10k-images-idx3-ubyte", encode_idx(images[2], (10_000, 28, 28))
     yield "t10k-labels-idx1-ubyte", encode_idx(labels[2], (10_000,))
-
-
-def _malformed(path: Path, what: str) -> FoldwiseError:
-    return FoldwiseError(f"{path} {what}: delete {path.parent} and run `dvc repro`")

@@ -106,9 +106,17 @@ def save(data: Images, directory: Path) -> None:
     Raises
     ------
     FoldwiseError
-        If images and labels do not agree, or the disk does not take them; an earlier `directory` is then still whole.
+        If the data cannot be trained on, or the disk does not take them; an earlier `directory` is then still whole.
     """
-    _check(data, directory, f"mend the entry of {data.name} in src/foldwise/datasets.py, or set another data.name")
+    entry = f"correct the entry of {data.name} in src/foldwise/datasets.py"
+    flat = [channel for channel, std in enumerate(data.std) if std == 0]
+    if flat:
+        raise FoldwiseError(
+            f"{data.name}: channel {flat[0]} has one value in all training images: {entry}, which is to leave such a "
+            "channel out, or raise data.subset where it is set"
+        )
+    if wrong := _wrong(data):
+        raise FoldwiseError(f"{data.name}: {wrong}: {entry}, or run `dvc repro` where data/raw was changed by hand")
     with writing(directory) as temporary:
         write_array(temporary / "train_images.npy", data.train_images)
         write_array(temporary / "train_labels.npy", data.train_labels)
@@ -142,7 +150,8 @@ def load(directory: Path) -> Images:
         tuple(meta.mean),
         tuple(meta.std),
     )
-    _check(data, directory, _REMEDY)
+    if wrong := _wrong(data):
+        raise FoldwiseError(f"{directory}: {wrong}: {_REMEDY}")
     if _meta(data) != content:
         raise FoldwiseError(f"{path} does not describe the images beside it: {_REMEDY}")
     return data
@@ -163,27 +172,26 @@ def _meta(data: Images) -> dict[str, Any]:
     }
 
 
-def _check(data: Images, directory: Path, remedy: str) -> None:
-    """Check that all parts of `data` agree, and that there is something to learn."""
+def _wrong(data: Images) -> str:
+    """Say in a few words what cannot be trained on; empty if all can."""
     for split, images, labels in (
         ("train", data.train_images, data.train_labels),
         ("test", data.test_images, data.test_labels),
     ):
         if len(images) != len(labels):
-            raise FoldwiseError(f"{directory}: {len(images)} {split} images but {len(labels)} labels: {remedy}")
+            return f"{len(images)} {split} images but {len(labels)} labels"
         if images.shape[1:] != data.shape:
-            raise FoldwiseError(f"{directory}: train and test images differ in shape: {remedy}")
+            return "train and test images differ in shape"
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= len(data.classes):
-            wrong = low if low < 0 else high
-            raise FoldwiseError(
-                f"{directory}: a {split} label is {wrong}, outside 0 to {len(data.classes) - 1}: {remedy}"
-            )
+            return f"a {split} label is {low if low < 0 else high}, outside 0 to {len(data.classes) - 1}"
+    if data.train_labels.min() == data.train_labels.max():
+        return "all train labels are of one class"
+    if len({name for name in data.classes if isinstance(name, str)}) < len(data.classes):
+        return "the names of the classes are not text, each another"
     if not len(data.mean) == len(data.std) == data.shape[0]:
-        raise FoldwiseError(f"{directory}: mean and std are not one number per channel: {remedy}")
-    if len(np.unique(data.train_labels)) < 2:
-        raise FoldwiseError(f"{directory}: all training images are of one class, with none to tell apart: {remedy}")
+        return "mean and std are not one number per channel"
     # A channel without contrast cannot be brought to unit variance.
     if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(data.mean, data.std, strict=True)):
-        told = f"mean {data.mean} or std {data.std} of the training images' pixels is out of range"
-        raise FoldwiseError(f"{directory}: {told} (a channel of one grey has std 0): {remedy}")
+        return f"mean {data.mean} or std {data.std} is out of range"
+    return ""

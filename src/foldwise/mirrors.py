@@ -7,7 +7,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,10 +17,12 @@ import requests
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 
 from foldwise.console import say
+from foldwise.copies import named_by_user
 from foldwise.errors import FoldwiseError
 from foldwise.originals import Original, Refused, Remote, proved, unpacked
 
 _CHUNK = 2**16
+_ABSENT = "not there"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def bring(
     sources: Sequence[Source],
     folder: Path,
     patience: Patience | None = None,
-    named: Collection[Source] = (),
+    own: str | None = None,
 ) -> None:
     """Write the originals of `remotes` into `folder`, each from the first source that serves the right bytes.
 
@@ -77,29 +79,31 @@ def bring(
         not asked again.
     folder : Path
     patience : Patience, optional
-    named : collection of str
-        Sources that the user named: one that does not answer, or has other bytes, is not passed over.
+    own : str, optional
+        A folder or address of the user's, asked first: what it lacks is asked of `sources`, whatever else is wrong
+        with it is an error.
 
     Raises
     ------
     FoldwiseError
-        If no source has a file; names what each one did.
+        If no source has a file; names what each one did, and leaves the remedy to the caller.
     OSError
         If `folder` cannot be written.
     """
-    asks = {source: _asking(source, patience or Patience()) for source in sources}
+    asks = {source: _asking(source, patience or Patience()) for source in ((own, *sources) if own else sources)}
     lost: dict[Source, str] = {}
     for remote in remotes:
-        for original, content in _bring(remote, asks, lost, named):
-            (folder / original.name).parent.mkdir(parents=True, exist_ok=True)
-            with (folder / original.name).open("wb") as file:
+        for original, content in _bring(remote, asks, lost, own):
+            path = folder / original.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
 
 
 def _bring(
-    remote: Remote, asks: dict[Source, _Ask], lost: dict[Source, str], named: Collection[Source]
+    remote: Remote, asks: dict[Source, _Ask], lost: dict[Source, str], own: str | None
 ) -> list[tuple[Original, bytes]]:
     reasons: dict[Source, str] = {}
     for source, ask in asks.items():
@@ -114,22 +118,16 @@ def _bring(
                     say(f"{name}: from {_shown(source)}")
                     return originals
             except Refused as refusal:
-                if source in named:
-                    raise FoldwiseError(
-                        f"{name} cannot be had from {_shown(source)}, which data.mirror or FOLDWISE_MIRROR names: "
-                        f"{refusal}: correct or empty it; images of your own need an entry in src/foldwise/datasets.py"
-                    ) from refusal
                 reasons[source] = str(refusal)
                 if isinstance(refusal, _Lost):
                     lost[source] = str(refusal)
                 break
-        reason = reasons.setdefault(source, "not there")
+        reason = reasons.setdefault(source, _ABSENT)
+        if source == own and reason != _ABSENT:
+            break
         say(f"{remote.name}: not from {_shown(source)}: {reason}")
     told = "; ".join(f"{_shown(source)}: {reason}" for source, reason in reasons.items())
-    raise FoldwiseError(
-        f"{remote.name} cannot be had ({told}): "
-        "set data.mirror or FOLDWISE_MIRROR to a folder or address that holds the original files"
-    )
+    raise FoldwiseError(f"{remote.name} cannot be had ({told})")
 
 
 def _asking(source: Source, patience: Patience) -> _Ask:
@@ -144,7 +142,7 @@ def _asking(source: Source, patience: Patience) -> _Ask:
 
 def _read(place: str, name: str, limit: int) -> bytes | None:
     try:
-        folder = Path(place).expanduser()
+        folder = named_by_user(place)
         path = folder / name
         if not folder.is_dir():
             raise _Lost("no such folder")
@@ -155,8 +153,6 @@ def _read(place: str, name: str, limit: int) -> bytes | None:
         return path.read_bytes()
     except OSError as error:
         raise _Lost(error.strerror) from error
-    except RuntimeError as error:  # ~somebody who is unknown here
-        raise _Lost("no such folder") from error
 
 
 def _download(address: str, patience: Patience, name: str, limit: int) -> bytes | None:

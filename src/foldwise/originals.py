@@ -8,23 +8,25 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Protocol
 
 _GZIP = b"\x1f\x8b"
+_HEADERS = 2**11  # bytes that an archive spends on one file at most
 
 
 @dataclass(frozen=True)
 class Original:
     """A file as its authors made it, unpacked."""
 
-    name: str
+    name: str  # may name subfolders
     size: int  # bytes
     digest: str = ""  # "md5:..." or "sha256:..."; empty where only that of the packed file is known
 
     def __post_init__(self) -> None:
-        """Refuse a name that leads out of the folder; one with a subfolder is fine."""
-        if PurePosixPath(self.name).is_absolute() or ".." in PurePosixPath(self.name).parts:
-            raise ValueError(f"{self.name} leads out of the folder of the original files")
+        path = PurePosixPath(self.name)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise ValueError(f"{self.name!r} is no path within a folder")
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,17 @@ class Remote:
     name: str
     originals: tuple[Original, ...]
     digest: str = ""  # of the packed file, where the originals have none
-    folder: str = ""  # of the originals within the archive
+    folder: str = ""  # of the originals within the archive; "." for its top
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a mirror may call it; the unpacked file will do where its own digest is known."""
-        return (self.name,) if self.digest else (self.name, self.originals[0].name)
+        """What a mirror may call it; the one unpacked file will do where its own digest is known."""
+        return (self.name,) if self.digest or self.folder else (self.name, self.originals[0].name)
 
     @property
     def limit(self) -> int:
-        """Bytes that it cannot exceed: compression adds next to nothing, even at its worst."""
-        return sum(original.size for original in self.originals) + 2**20
+        """Bytes that it cannot exceed: compression adds next to nothing, even at its worst, an archive its headers."""
+        return sum(original.size + _HEADERS for original in self.originals) + 2**20
 
 
 class _Readable(Protocol):
@@ -77,12 +79,13 @@ def unpacked(content: bytes, remote: Remote) -> Iterator[tuple[Original, bytes]]
 
 
 def _members(content: bytes, remote: Remote) -> Iterator[tuple[Original, bytes]]:
-    wanted = {f"{remote.folder}/{original.name}": original for original in remote.originals}
+    wanted = {normpath(f"{remote.folder}/{original.name}"): original for original in remote.originals}
     with tarfile.open(fileobj=io.BytesIO(content), mode="r|gz") as archive:
         for member in archive:
-            stream = archive.extractfile(member) if member.isreg() and member.name in wanted else None
+            name = normpath(member.name)
+            stream = archive.extractfile(member) if member.isreg() and name in wanted else None
             if stream is not None:
-                original = wanted.pop(member.name)
+                original = wanted.pop(name)
                 yield original, proved(stream, original)
     if wanted:
         raise Refused(f"holds no {next(iter(wanted))}")

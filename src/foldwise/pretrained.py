@@ -1,11 +1,12 @@
 """The weights that a network starts from, out of torchvision's own file format."""
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from foldwise.copies import from_repository
+from foldwise.copies import named_by_user
 from foldwise.errors import FoldwiseError
 from foldwise.files import Arrays
 from foldwise.mirrors import bring
@@ -30,40 +31,52 @@ def weights(model: Model) -> Arrays:
     if not (model.pretrained or model.weights_file):
         return {}
     if model.name != "resnet18":
-        knob = "model.pretrained" if model.pretrained else "model.weights_file"
-        raise FoldwiseError(f"params.yaml: {knob} is for resnet18, but model.name is {model.name}: change one of them")
+        knob, off = ("pretrained", "to false") if model.pretrained else ("weights_file", "to nothing")
+        raise FoldwiseError(
+            f"params.yaml: model.{knob} is for resnet18, but model.name is {model.name}: set model.name to resnet18, "
+            f"or model.{knob} {off}{' and model.freeze to false' if model.freeze else ''}"
+        )
     if model.weights_file:
-        return _read(from_repository(Path(model.weights_file).expanduser()))
-    with TemporaryDirectory() as folder:
-        try:
+        return _read(named_by_user(model.weights_file))
+    try:
+        with TemporaryDirectory() as folder:
             bring([Remote(_RESNET18.name, (_RESNET18,))], [_ADDRESS], Path(folder))
-        except FoldwiseError as error:
-            reason = str(error).rpartition(": set data.mirror")[0]
-            raise FoldwiseError(
-                f"{reason}: fetch {_ADDRESS}{_RESNET18.name} elsewhere, set model.weights_file to its path and "
-                "model.pretrained to false"
-            ) from error
-        except OSError as error:
-            raise FoldwiseError(
-                f"{_RESNET18.name} cannot be written to {folder}: {error.strerror}: make room there, or set TMPDIR"
-            ) from error
-        return _read(Path(folder) / _RESNET18.name)
+            return _read(Path(folder) / _RESNET18.name)
+    except FoldwiseError as error:
+        raise FoldwiseError(
+            f"{error}: fetch {_ADDRESS}{_RESNET18.name} elsewhere, set model.weights_file to its path and "
+            "model.pretrained to false"
+        ) from error
+    except OSError as error:
+        raise FoldwiseError(
+            f"{_RESNET18.name} cannot be written to the temporary folder: {error.strerror}: make room there, or set "
+            "TMPDIR to another one"
+        ) from error
 
 
 def _read(path: Path) -> Arrays:
     """Read a file of tensors by name, as `torch.save` writes it; nothing but tensors is ever unpickled."""
     import torch
 
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 -- pathlib's may raise
         raise FoldwiseError(f"params.yaml: model.weights_file is {path}, which is not there: correct the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not content:
             raise ValueError("empty")
         arrays = {str(name): tensor.detach().contiguous().numpy() for name, tensor in content.items()}
+    except PermissionError as error:
+        raise FoldwiseError(
+            f"params.yaml: model.weights_file is {path}, which you may not read: `chmod u+r` it"
+        ) from error
     except Exception as error:  # the formats that it reads raise errors of many types
-        raise FoldwiseError(f"{path} is not a whole file of weights in torchvision's format: fetch it anew") from error
+        raise FoldwiseError(
+            f"{path} is not a whole file of weights in torchvision's format: fetch it anew, or write it with "
+            "`torch.save(network.float().state_dict(), path)`"
+        ) from error
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise FoldwiseError(f"{path} holds weights that are not finite, in {name}: set another model.weights_file")
+            raise FoldwiseError(
+                f"{path} holds NaN or infinite values in {name}: set model.weights_file to weights that hold none"
+            )
     return arrays

@@ -1,10 +1,9 @@
 """What lies in `data/raw/`: the original files of one data set, fetched and read back."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from foldwise.copies import from_repository
+from foldwise.copies import named_by_user
 from foldwise.datasets import Dataset, TrainTest
 from foldwise.errors import FoldwiseError
 from foldwise.files import writing
@@ -19,21 +18,38 @@ def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
     ----------
     dataset : Dataset
     mirror : str or None
-        Folder or http(s) address that is the only source. Without one, that of the environment variable
-        `FOLDWISE_MIRROR` is tried before the public ones; it may lack the data set, but not have other bytes of it.
-        In a folder, the files may lie in a subfolder of the data set's name.
+        Folder or http(s) address that is then the only source; else that of the environment variable `FOLDWISE_MIRROR`
+        is tried first, which may lack files. In a folder, the files may lie in a subfolder of the data set's name.
     raw : Path
 
     Raises
     ------
     FoldwiseError
-        If no mirror has a file, or `raw` cannot be written; an earlier `raw` is then still whole.
+        If no mirror has a file, the one that was named is wrong, or `raw` cannot be written; an earlier `raw` is then
+        still whole.
     """
-    named = [_subfolder(place, dataset.name) for place in (mirror or os.environ.get("FOLDWISE_MIRROR"),) if place]
+    site = os.environ.get("FOLDWISE_MIRROR")
+    named = mirror or site
     with writing(raw) as temporary:
         folder = temporary / dataset.name
         folder.mkdir(parents=True)
-        bring(dataset.remotes, named if mirror else [*named, *dataset.sources], folder, named=named)
+        try:
+            own = _subfolder(named, dataset.name) if named else None
+            bring(dataset.remotes, () if mirror else dataset.sources, folder, own=own)
+        except FoldwiseError as error:
+            raise FoldwiseError(f"{error}: {_remedy(mirror, site)}") from error
+
+
+def _remedy(mirror: str | None, site: str | None) -> str:
+    if mirror:
+        return (
+            "correct data.mirror, or empty it to take the public mirrors "
+            "(it is for original files: images of your own are a new data set, see CONTRIBUTING.md)"
+        )
+    known = "set data.mirror or FOLDWISE_MIRROR to a folder or address that holds the original files"
+    if site:
+        return f"correct or unset FOLDWISE_MIRROR (a data set may lie in a subfolder of its name), or {known}"
+    return known
 
 
 def decode(dataset: Dataset, raw: Path) -> TrainTest:
@@ -47,7 +63,7 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
     Raises
     ------
     FoldwiseError
-        If a file is missing or not the original, or does not agree with its neighbours.
+        If a file is missing or not the original, or the data set's entry does not fit the files.
     """
     folder = raw / dataset.name
     contents = {
@@ -55,26 +71,34 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
         for remote in dataset.remotes
         for original in remote.originals
     }
-    train, test = dataset.decode(contents, folder)
-    mend = f"these are the original files, so mend the entry of {dataset.name} in src/foldwise/datasets.py"
-    for split, (images, labels) in (("training", train), ("test", test)):
-        if len(images) != len(labels):
-            raise FoldwiseError(f"{folder} holds {len(images)} {split} images but {len(labels)} labels: {mend}")
-        if labels.min() < 0 or labels.max() >= len(dataset.classes):
-            raise FoldwiseError(f"{folder} holds a {split} label outside 0 to {len(dataset.classes) - 1}: {mend}")
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise FoldwiseError(f"{folder} holds training and test images of different shapes: {mend}")
+    try:
+        train, test = dataset.decode(contents, folder)
+        for split, (images, labels) in (("training", train), ("test", test)):
+            found = f"{images.dtype} of {images.ndim} dimensions and {labels.dtype} of {labels.ndim}"
+            if found != _FORM:
+                raise FoldwiseError(f"{folder} gives {split} images and labels as {found}, not {_FORM}")
+            if len(images) != len(labels) or images.size == 0:
+                raise FoldwiseError(f"{folder} holds {len(images)} {split} images but {len(labels)} labels")
+    except FoldwiseError as error:
+        raise FoldwiseError(f"{error}: {_remedy_of_originals(dataset, folder)}") from error
     return train, test
+
+
+_FORM = "uint8 of 4 dimensions and int64 of 1"
+
+
+def _remedy_of_originals(dataset: Dataset, folder: Path) -> str:
+    """Say what to do about files that were read back: those without digests of their own may have been changed."""
+    entry = f"correct the entry of {dataset.name} in src/foldwise/datasets.py"
+    if all(original.digest for remote in dataset.remotes for original in remote.originals):
+        return f"these are the originals, so {entry}"
+    return f"delete {folder} and run `dvc repro`; where that brings the same, {entry}"
 
 
 def _subfolder(place: str, name: str) -> str:
     """Give the folder of that name in `place`, or `place` itself where there is none, or it is an address."""
-    if place.startswith(("http://", "https://")):
-        return place
-    with suppress(OSError, RuntimeError):  # what is wrong with it will be told when it is asked
-        folder = from_repository(Path(place).expanduser())
-        return str(folder / name if (folder / name).is_dir() else folder)
-    return place
+    folder = named_by_user(place) / name
+    return str(folder) if os.path.isdir(folder) else place  # noqa: PTH112 -- pathlib's may raise
 
 
 def _content(path: Path, original: Original) -> bytes:

@@ -35,17 +35,27 @@ def subset(labelled: Labelled, size: int | None) -> Labelled:
 
 
 def part(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Draw `size` of the indices of `labels`, stratified; always the same, ascending.
-
-    Each class keeps its share to within one image (the largest remainders get what is left), and one at least.
-    """
+    """Draw `size` of the indices of `labels`, stratified, at least one of each class; always the same, ascending."""
     classes, counts = np.unique(labels, return_counts=True)
-    shares = counts * size / len(labels)
-    kept = np.maximum(shares.astype(int), 1)
-    while kept.sum() < size:
-        kept[np.argmax(np.where(kept < counts, shares - kept, -np.inf))] += 1
-    while kept.sum() > size:
-        kept[np.argmax(np.where(kept > 1, kept - shares, -np.inf))] -= 1
-    random = np.random.default_rng(0)
-    drawn = [random.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in zip(classes, kept, strict=True)]
-    return np.sort(np.concatenate(drawn))
+    if size * counts.min() >= len(labels) and len(labels) - size >= len(classes):
+        # Importing it takes a second that `download` need not spend.
+        from sklearn.model_selection import train_test_split
+
+        drawn, _ = train_test_split(np.arange(len(labels)), train_size=size, stratify=labels, random_state=0)
+    else:  # scikit-learn would refuse, or leave a class out
+        shuffled = np.random.RandomState(0).permutation(len(labels))
+        places = zip(classes, _places(counts, size), strict=True)
+        drawn = np.concatenate([shuffled[labels[shuffled] == label][:n] for label, n in places])
+    return np.sort(drawn)
+
+
+def _places(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Share `size` places out: one to each class whose share is less, to the others by the largest remainder."""
+    places = np.ones_like(counts)
+    large = counts > 0
+    while (short := large & ((size - np.sum(~large)) * counts < counts[large].sum())).any():
+        large &= ~short
+    left = size - np.sum(~large)
+    places[large], remainders = np.divmod(left * counts[large], counts[large].sum())
+    places[np.flatnonzero(large)[np.argsort(-remainders, kind="stable")[: size - places.sum()]]] += 1
+    return places

@@ -41,5 +41,5 @@ def test_the_mirror_of_the_parameters_is_used(tmp_path):
 
 
 def test_an_unknown_data_set_is_told(tmp_path):
-    with pytest.raises(FoldwiseError, match=r"data.name is 'digit', which is not known: did you mean digits\?"):
+    with pytest.raises(FoldwiseError, match=r"data.name is 'digit', which is not known"):
         download(parameters("digit"), raw=tmp_path / "raw")
