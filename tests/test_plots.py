@@ -1,6 +1,7 @@
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 
@@ -12,8 +13,10 @@ from matplotlib.figure import Figure
 from small_results import small_results
 
 from foldwise import plots
+from foldwise.scores import confusion
 from foldwise.tables import tables
 
+MANY = [str(number) for number in range(100)]
 FORMS = {
     "plain": {},
     "two folds": {"k": 2},
@@ -28,7 +31,7 @@ FORMS = {
     "long class names": {"classes": ("ankle boot", "automobile", "T-shirt/top", "dog", "recreational vehicle " * 9)},
     "names with dollars": {"classes": ("$x^$", "a_$b$", "\\frac")},
     "forty classes": {"classes": [f"class {number}" for number in range(40)], "n": 400},
-    "a hundred classes": {"classes": [str(number) for number in range(100)], "n": 1000, "n_test": 500},
+    "a hundred classes": {"classes": MANY, "n": 1000, "n_test": 500},
 }
 
 
@@ -69,6 +72,14 @@ def test_there_are_an_overview_and_two_galleries(drawn):
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_every_form_of_run_is_drawn_without_a_warning(form):
     assert all(plots.png(figure).startswith(b"\x89PNG") for figure in draw(**form).values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_images_of_one_class_are_drawn_without_a_warning():
+    results = small_results()
+    of_one = replace(results, labels=results.labels * 0, test_labels=results.test_labels * 0)
+    drawn = plots.figures(of_one, tables(of_one), np.zeros((120, 1, 8, 8), dtype=np.uint8))
+    assert all(plots.png(figure) for figure in drawn.values())
 
 
 def test_equal_runs_give_equal_bytes(drawn):
@@ -240,12 +251,18 @@ def test_confusion_numbers_are_the_counts(drawn):
     assert texts[1, 0] == table["images"].iloc[1]
 
 
+def test_confusion_of_very_many_classes_is_in_its_place():
+    results = small_results(classes=MANY, n=1000)
+    with matplotlib.style.context(plots.STYLE):
+        drawn = panel(plots.overview(tables(results)), "Confusion").images[0].get_array()
+    log_probabilities, labels = results.predictions()["out of fold"]
+    wrong = confusion(log_probabilities, labels) * (1 - np.eye(100))
+    assert np.array_equal(drawn > 0, wrong > 0)
+
+
 def test_roc_has_a_curve_for_each_class(drawn):
     legend = panel(drawn["overview"], "ROC").get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
-
-
-MANY = [str(number) for number in range(100)]
 
 
 @pytest.mark.parametrize(("classes", "numbers"), [(MANY[:15], True), (MANY[:16], False)])

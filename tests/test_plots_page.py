@@ -16,7 +16,7 @@ from small_results import small_results
 
 from foldwise import files, plots
 from foldwise.results import ENSEMBLE, OUT_OF_FOLD
-from foldwise.tables import tables
+from foldwise.tables import ROWS, tables
 
 ROOT = Path(__file__).parent.parent
 MODULES = ROOT / "tests" / "browser" / "node_modules"
@@ -102,6 +102,11 @@ def test_template_keeps_revisions_apart(name):
     text = json.dumps(template(name))
     assert "<DVC_METRIC_DATA>" in text
     assert "<DVC_METRIC_COLOR>" in text or '"column": {"field": "rev"' in text
+
+
+def test_pages_of_labels_reach_to_the_end_of_the_table():
+    (page,) = template("label_suspicion")["params"]
+    assert page["bind"]["max"] * 50 == ROWS
 
 
 def texts_of(element, x=0.0, y=0.0):
@@ -222,6 +227,16 @@ def test_diff_names_both_revisions(pages, path):
     svg = pages["diff"].seen[re.sub("[^a-z]", "_", path)]["svg"]
     assert ">many<" in svg
     assert ">HEAD<" in svg
+
+
+@pytest.mark.browser
+def test_the_first_page_of_labels_is_shown(pages):
+    texts = {
+        text for text, _, _ in texts_of(ElementTree.fromstring(pages["diff"].seen["plots_label_suspicion_csv"]["svg"]))
+    }
+    assert len(pages["tables"]["many"]["label_suspicion"]) > 500
+    assert {str(rank) for rank in range(1, 51)} < texts
+    assert "51" not in texts - set(pages["tables"]["many"]["label_suspicion"]["index"].astype(str))
 
 
 @pytest.mark.browser

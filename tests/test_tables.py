@@ -157,6 +157,15 @@ def test_confusion_counts_by_actual_and_predicted_class():
     assert table.to_dict() == {("cat", "cat"): 1, ("cat", "dog"): 1, ("dog", "cat"): 0, ("dog", "dog"): 1}
 
 
+def test_confusion_of_many_classes_leaves_empty_pairs_out_and_keeps_their_order():
+    names = [f"class {number}" for number in range(99, -1, -1)]
+    made = tables.confusion(small_results(n=500, classes=names).predictions(), names)
+    assert len(made) < 1000
+    for _, one in made.groupby("predictions"):
+        assert one["actual"].unique().tolist() == one["predicted"].unique().tolist() == names
+    assert made.groupby("predictions")["images"].sum().to_dict() == {OUT_OF_FOLD: 500, ENSEMBLE: 60}
+
+
 def test_confusion_has_every_image_of_both_sets_once(made):
     assert made["confusion"].groupby("predictions")["images"].sum().to_dict() == {OUT_OF_FOLD: 120, ENSEMBLE: 60}
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 COLUMNS = 6
 NAME = 12
-LETTERS = 22  # so many of 8 points fit above an image
+LETTERS = 24  # so many of 8 points mostly fit above an image
 
 
 def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str], title: str) -> Figure:
@@ -39,7 +39,8 @@ def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str]
         grey = channels[0] if len(channels) == 1 else channels.mean(axis=0)
         axes.imshow(np.moveaxis(channels, 0, -1) if len(channels) == 3 else grey, cmap="gray", vmin=0, vmax=255)
         line = f"{caption}  #{index}"
-        axes.set_title(line, fontsize=8 * min(1, LETTERS / max(map(len, line.split("\n")))), loc="center")
+        longest = max(map(len, line.split("\n")))
+        axes.set_title(line, fontsize=8 if longest <= LETTERS else 7 * LETTERS / longest, loc="center")
     return figure
 
 

@@ -160,8 +160,11 @@ def _fold_accuracy(axes: Axes, table: pd.DataFrame) -> None:
 
 def _confusion(axes: Axes, table: pd.DataFrame) -> None:
     table = table[table["predictions"] == OUT_OF_FOLD]
-    classes = [short(name) for name in table["actual"].unique()]
-    counts = table["images"].to_numpy().reshape(len(classes), -1)
+    names = table["actual"].unique()
+    counts = (
+        table.pivot(index="actual", columns="predicted", values="images").reindex(names)[names].fillna(0).to_numpy(int)
+    )
+    classes = [short(name) for name in names]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(share, 0)
     highest = share.max() or 1
@@ -172,9 +175,9 @@ def _confusion(axes: Axes, table: pd.DataFrame) -> None:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=color)
     long = max(map(len, classes)) > 2
     named = slice(None, None, -(-len(classes) // CLASSES))
-    ticks, names = range(len(classes))[named], classes[named]
-    axes.set_xticks(ticks, names, rotation=45 if long else 0, ha="right" if long else "center")
-    axes.set_yticks(ticks, names)
+    ticks, shown = range(len(classes))[named], classes[named]
+    axes.set_xticks(ticks, shown, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(ticks, shown)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set(title="Confusion out of fold", xlabel="predicted", ylabel="actual")

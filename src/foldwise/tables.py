@@ -118,11 +118,17 @@ def class_scores(predictions: Predictions, classes: Sequence[str]) -> pd.DataFra
 
 
 def confusion(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the images of every pair of classes: predictions, actual, predicted, images."""
+    """Count the images of every pair of classes: predictions, actual, predicted, images.
+
+    Where there are more than `ROWS` pairs, those without images are left out, but for the diagonal, which comes first.
+    """
     rows = []
     for name, (log_probabilities, labels) in predictions.items():
-        counts = scores.confusion(log_probabilities, labels)
-        rows += [(name, classes[i], classes[j], count) for (i, j), count in np.ndenumerate(counts)]
+        cells = list(np.ndenumerate(scores.confusion(log_probabilities, labels)))
+        if len(cells) > ROWS:
+            cells = [cell for cell in cells if cell[0][0] == cell[0][1] or cell[1]]
+            cells.sort(key=lambda cell: cell[0][0] != cell[0][1])
+        rows += [(name, classes[i], classes[j], count) for (i, j), count in cells]
     return pd.DataFrame(rows, columns=["predictions", "actual", "predicted", "images"])
 
 
