@@ -299,7 +299,7 @@ def test_captions_do_not_reach_into_the_next_image():
     figure = draw(classes=LONG, n=1000)["label_suspicion"]
     figure.draw_without_rendering()
     boxes = [axes.title.get_window_extent() for axes in figure.axes[:6]]
-    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert all(left.x1 + 2 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_picture_is_as_large_as_drawn(drawn):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 COLUMNS = 6
 NAME = 12
-LETTERS = 24  # so many of 8 points mostly fit above an image
+LETTERS = 21  # of two names on one line above an image
 
 
 def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str], title: str) -> Figure:
@@ -38,15 +38,16 @@ def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str]
         channels = np.asarray(images[index])
         grey = channels[0] if len(channels) == 1 else channels.mean(axis=0)
         axes.imshow(np.moveaxis(channels, 0, -1) if len(channels) == 3 else grey, cmap="gray", vmin=0, vmax=255)
-        line = f"{caption}  #{index}"
-        longest = max(map(len, line.split("\n")))
-        axes.set_title(line, fontsize=8 if longest <= LETTERS else 7 * LETTERS / longest, loc="center")
+        axes.set_title(f"{caption}  #{index}", fontsize=8, loc="center")
     return figure
 
 
 def captions(given: Iterable[str], said: Iterable[str], probability: Iterable[float]) -> list[str]:
     """Say of each image what it is given as, and what is said of it with which probability."""
-    return [f"{short(a)} → {short(b)}\n{share:.1%}" for a, b, share in zip(given, said, probability, strict=True)]
+    return [
+        f"{short(a)} →{' ' if len(a + b) <= LETTERS else chr(10)}{short(b)}\n{share:.1%}"
+        for a, b, share in zip(given, said, probability, strict=True)
+    ]
 
 
 def short(name: str) -> str:
