@@ -26,10 +26,12 @@ def surrounded(pristine, tmp_path_factory):
     return clone
 
 
+@pytest.mark.slow
 def test_it_comes_out_byte_for_byte(surrounded, reference):
     assert surrounded.content(*CACHED, "metrics", "dvc.lock") == reference.content(*CACHED, "metrics", "dvc.lock")
 
 
+@pytest.mark.slow
 def test_files_of_the_users_own_stay_beside_the_plots(surrounded, reference):
     own = {"plots/README.md": b"of my own\n", "plots/extra.csv": b"of my own\n"}
     assert surrounded.content("plots") == reference.content("plots") | own
