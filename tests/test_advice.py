@@ -86,7 +86,7 @@ def test_git_does_it(small, words, monkeypatch):
     small.git(*words)
 
 
-@pytest.mark.parametrize("words", of("foldwise"), ids=" ".join)
+@pytest.mark.parametrize("words", [["summary"], *of("foldwise")], ids=" ".join)
 def test_foldwise_knows_the_command(words):
     cli._parser().parse_args(words)
 
