@@ -39,7 +39,7 @@ PORT = 26379
 LONG = 200  # epochs
 STAGES = {
     "train": "--normalized data --folds folds --weights weights.safetensors "
-    "--scratch .scratch --models {to}/models --curves {to}/curves",
+    "--requirements {root}/requirements.lock --scratch .scratch --models {to}/models --curves {to}/curves",
     "evaluate": "--normalized data --folds folds --models {to}/models "
     "--predictions {to}/predictions --scores {to}/scores",
 }
@@ -167,7 +167,7 @@ class Workspace:
         params.write_text(yaml.safe_dump(content))
         environment = self.cluster.environment | {"RAY_ADDRESS": self.cluster.address}
         environment["PYTHONPATH"] = f"{ROOT / 'src'}:{environment['PYTHONPATH']}"
-        options = STAGES[stage].format(to=to).split()
+        options = STAGES[stage].format(root=ROOT, to=to).split()
         command = [sys.executable, ROOT / "stages" / f"{stage}.py", "--params", params, *options]
         with self.log.open("w") as output:
             return subprocess.Popen(

@@ -238,7 +238,7 @@ def test_a_torn_file_of_locks_is_refused_and_can_be_removed(repeated):
     [("split", "outs:", "'outs'"), ("train", "- path: models", "output 'models' does not exist")],
 )
 def test_a_torn_entry_of_the_run_cache_is_refused_and_can_be_passed_over(stage, end, told, repeated):
-    before = repeated.content()
+    before = repeated.made()
     (entry,) = repeated.cached_runs(stage)
     entry.with_name(".torn.tmp").write_text(entry.read_text().partition(end)[0])
     (repeated.root / "dvc.lock").unlink()
@@ -246,7 +246,7 @@ def test_a_torn_entry_of_the_run_cache_is_refused_and_can_be_passed_over(stage, 
         assert f"failed to reproduce '{stage}': {told}" in repeated.dvc("repro", status=255)
     assert stage in ran(repeated.dvc("repro", "--no-run-cache"))
     assert ran(repeated.dvc("repro")) == []
-    assert repeated.content() == before
+    assert repeated.made() == before
 
 
 def test_after_success_a_forced_stage_trains_every_fold_again(repeated):
