@@ -326,7 +326,9 @@ def test_a_fold_whose_worker_died_twice_is_told(ray, driven):
         FoldwiseError, match=r"^a worker died twice at repeat 0 fold 0: Task failed .* dead\.; if memory"
     ) as caught:
         driven()
-    assert str(caught.value).endswith("if memory is short, set compute.n_jobs to 1; `dvc repro` goes on from there")
+    assert str(caught.value).endswith(
+        "if memory is short, set compute.n_jobs to 1; what is finished is kept, `dvc repro` goes on from there"
+    )
 
 
 def test_a_driver_that_ray_has_ended_is_told_as_a_lost_cluster(ray, compute):
@@ -334,7 +336,7 @@ def test_a_driver_that_ray_has_ended_is_told_as_a_lost_cluster(ray, compute):
     lost = f"the Ray cluster, whose head was {ray.head}, is lost: "
     for address, told in ({}, lost), ({"RAY_ADDRESS": ray.head}, f"{lost}start it again, then "):
         os.environ |= address
-        with pytest.raises(FoldwiseError, match=rf"^{told}`dvc repro` goes on from there$"):
+        with pytest.raises(FoldwiseError, match=rf"^{told}what is finished is kept, `dvc repro` goes on from there$"):
             list(engine.run(Task(), FOLDS, compute()))
 
 

@@ -168,7 +168,7 @@ def test_a_worker_that_dies_twice_is_told(task, compute, scratch):
     told = str(caught.value)
     assert told.startswith("a worker died twice, the second time at repeat 0 fold 1")
     assert "; if memory is short, " in told
-    assert told.endswith("; `dvc repro` goes on from there")
+    assert told.endswith("; what is finished is kept, `dvc repro` goes on from there")
     assert "\n" not in told
 
 
@@ -186,7 +186,9 @@ def die(fold, progress):
     ],
 )
 def test_of_workers_that_die_fewer_are_told_than_were_at_work(n, n_jobs, told, compute):
-    with pytest.raises(FoldwiseError, match=rf"; if memory is short, {told}; `dvc repro` goes on from there$"):
+    with pytest.raises(
+        FoldwiseError, match=rf"; if memory is short, {told}; what is finished is kept, `dvc repro` goes on from there$"
+    ):
         list(engine.run(die, FOLDS[:n], compute(n_jobs=n_jobs)))
 
 

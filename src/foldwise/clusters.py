@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from foldwise import interrupts
 from foldwise.console import say
 from foldwise.errors import FoldwiseError
 from foldwise.folds import Fold
@@ -87,7 +88,7 @@ class _ClusterLost(FoldwiseError):
     def __init__(self, head: str | None) -> None:
         where = f", whose head was {head}," if head else ""
         again = "start it again, then " if os.environ.get("RAY_ADDRESS") else ""  # else the stage starts one itself
-        super().__init__(f"the Ray cluster{where} is lost: {again}`dvc repro` goes on from there")
+        super().__init__(f"the Ray cluster{where} is lost: {again}{interrupts.remedy()}")
 
 
 def _received(driver: Connection) -> Iterator[Any]:
@@ -235,7 +236,7 @@ def too_little_memory(at_a_time: int) -> str:
         if at_a_time > 1
         else "lower train.batch_size or set another model.name"
     )
-    return f"if memory is short, {fewer}; `dvc repro` goes on from there"
+    return f"if memory is short, {fewer}; {interrupts.remedy()}"
 
 
 def _result(ray: Any, reference: Any, fold: Fold, at_a_time: int) -> Any:
