@@ -38,7 +38,7 @@ def train(
     console.say(f"train: {params.model.name}, {len(dealt)} folds, {params.train.epochs} epochs")
     versions = libraries.installed()
     if other := libraries.unlike(versions, requirements.read_text(encoding="utf-8")):
-        console.say(f"train: {other}: numbers may differ; `make repro` runs with what {requirements.name} pins")
+        console.say(f"train: {other}: numbers may differ; `make -B .venv/installed` brings what is pinned")
     task = TrainFold(data, dealt, params, start, kept)
     epochs, steps = [], []
     with files.writing(models) as temporary:

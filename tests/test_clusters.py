@@ -334,7 +334,7 @@ def test_a_fold_whose_worker_died_twice_is_told(ray, driven):
 def test_a_driver_that_ray_has_ended_is_told_as_a_lost_cluster(ray, compute):
     ray.wait = lambda *_, **__: os._exit(1)
     lost = f"the Ray cluster, whose head was {ray.head}, is lost: "
-    for address, told in ({}, lost), ({"RAY_ADDRESS": ray.head}, f"{lost}start it again, then "):
+    for address, told in ({}, lost), ({"RAY_ADDRESS": ray.head}, f"{lost}start it again; "):
         os.environ |= address
         with pytest.raises(FoldwiseError, match=rf"^{told}what is finished is kept, `dvc repro` goes on from there$"):
             list(engine.run(Task(), FOLDS, compute()))

@@ -149,7 +149,7 @@ def test_libraries_that_are_not_those_pinned_are_noted():
     b = run(A, "b", libraries={"torch": "2.9.1"}, unpinned="torch 2.9.1 (pinned: 2.15.0)")
     assert compare(run(A), b, 0.1).notes == (
         "B (b): made with torch 2.9.1 (pinned: 2.15.0), not with what requirements.lock pins: "
-        "`make .venv/installed` brings that, and `dvc repro -f` makes it again",
+        "`make -B .venv/installed` brings that, and `dvc repro -f` makes it again",
     )
 
 

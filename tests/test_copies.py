@@ -36,6 +36,14 @@ def test_a_file_that_the_copy_has_is_its_own(root):
     assert named_by_user("weights.pth") == Path("weights.pth")
 
 
+def test_a_folder_that_is_gone_is_no_copy(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert original_root() is None
+
+
 @pytest.mark.parametrize("place", ["/data/weights.pth", "~/weights.pth"])
 def test_an_absolute_path_stays_as_it_is(root, place, monkeypatch):
     monkeypatch.setenv("HOME", "/data")

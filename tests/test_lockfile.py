@@ -40,12 +40,28 @@ def lock():
     return Lock.of({"schema": "2.0", "stages": stages()}, PIPELINE)
 
 
+def lock_with(**more):
+    pipeline = {"stages": PIPELINE["stages"] | {name: {"cmd": stage["cmd"]} for name, stage in more.items()}}
+    return Lock.of({"schema": "2.0", "stages": stages() | more}, pipeline)
+
+
 def changed(lock, knobs=KNOBS, digests=DIGESTS):
     return lock.changed(["evaluate", "split"], knobs.__getitem__, digests.get)
 
 
 def test_options_are_the_words_after_each_option(lock):
     assert lock.stages["evaluate"].options == {"folds": "data/folds", "predictions": "predictions"}
+
+
+def test_a_command_that_only_a_shell_can_read_has_no_options():
+    assert lock_with(own={"cmd": "python own.py --to x  # don't ask"}).stages["own"].options == {}
+
+
+@pytest.mark.parametrize("mark", ["md5", "etag", "checksum"])
+def test_what_comes_from_an_address_is_a_source_that_is_not_said_to_have_changed(mark):
+    lock = lock_with(own={"cmd": "python own.py", "deps": [{"path": "https://example.org/x", mark: "1"}]})
+    assert lock.sources(["own"]) == {"https://example.org/x": "1"}
+    assert lock.changed(["own"], KNOBS.__getitem__, {}.get) == []
 
 
 def test_each_output_has_its_stage_and_digest(lock):

@@ -222,7 +222,16 @@ def test_every_mirror_is_named_when_none_has_the_file(server, folder, closed, tm
     )
 
 
-@pytest.mark.parametrize("manner", [manner for manner in BAD if manner != "missing"])
+LACKING = "missing", "forbidden"
+
+
+@pytest.mark.parametrize("manner", LACKING)
+def test_what_a_mirror_of_the_users_own_lacks_is_asked_of_the_others(server, folder, manner):
+    bring([REMOTE], [f"{server.address}/good"], folder, PATIENCE, f"{server.address}/{manner}")
+    assert written(folder) == {"images": CONTENT}
+
+
+@pytest.mark.parametrize("manner", [manner for manner in BAD if manner not in LACKING])
 def test_after_a_mirror_of_the_users_own_that_is_bad_none_is_asked(server, folder, manner):
     own = f"{server.address}/{manner}"
     with pytest.raises(FoldwiseError) as caught:

@@ -155,14 +155,6 @@ def test_starting_weights_of_a_larger_network_are_told():
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_starting_weights_that_are_no_numbers_are_told(value):
-    weights = weights_of(build("cnn")) | {"3.bias": np.full(50, value, np.float32)}
-    with pytest.raises(FoldwiseError) as caught:
-        models.start_from(build("cnn"), weights)
-    assert str(caught.value) == "the weights to start from are not finite in 3.bias: set another model.weights_file"
-
-
 def test_starting_weights_for_a_network_of_one_layer_are_told(odd):
     odd(lambda form: Outputs(lambda flat: flat.sum(dim=1, keepdim=True)))
     with pytest.raises(FoldwiseError, match=r"^the weights to start from have no place in a network of one layer: "):
@@ -249,8 +241,22 @@ def first(flat):
     return flat[:, :1]
 
 
+class Sparse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.counts = nn.Embedding(256, 10, sparse=True)
+
+    def forward(self, images):
+        return self.counts(images.flatten(1).long().clamp(0, 255)).mean(dim=1)
+
+
 def fail(logits):
     raise ValueError("no such thing\nand more")
+
+
+def unlearnable(logits):
+    logits.register_hook(fail)
+    return logits
 
 
 WANTED = "where (2, 10) floats are wanted of 2 images"
@@ -277,6 +283,8 @@ FAULTS = {
     ),
     "detached": (lambda form: WhenTraining(torch.detach), DEPEND),
     "no weights": (lambda form: nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(form.classes)), DEPEND),
+    "sparse": (lambda form: Sparse(), "has sparse gradients of counts.weight, which no optimiser takes"),
+    "backward": (lambda form: WhenTraining(unlearnable), "fails on images of 1 x 28 x 28 (ValueError: no such thing)"),
     "frozen": (lambda form: Outputs(first, trained=False), DEPEND),
     "unused lazy layer": (lambda form: Unused(), "has a lazy layer that no image passes in evaluation"),
     "bfloat16": (

@@ -75,6 +75,12 @@ def test_the_files_may_lie_in_a_subfolder_of_the_data_sets_name(tmp_path, raw):
     assert tree(raw) == ORIGINALS
 
 
+def test_an_empty_folder_of_the_name_does_not_hide_the_files_beside_it(mirror, raw):
+    (mirror / "tiny").mkdir()
+    rawdata.fetch(like_mnist(), str(mirror), raw)
+    assert tree(raw) == ORIGINALS
+
+
 def test_the_environment_names_a_mirror(mirror, raw, monkeypatch):
     monkeypatch.setenv("FOLDWISE_MIRROR", str(mirror))
     rawdata.fetch(like_mnist(), None, raw)
@@ -272,6 +278,17 @@ def test_an_entry_that_decodes_to_another_form_is_told(mirror, raw, change, what
         rawdata.decode(wrong, raw)
     assert str(caught.value) == (
         f"{raw / 'tiny'}{what}, not uint8 of 4 dimensions and int64 of 1: "
+        "these are the originals, so correct the entry of tiny in src/foldwise/datasets.py"
+    )
+
+
+def test_an_entry_whose_decoding_fails_is_told(mirror, raw):
+    rawdata.fetch(like_mnist(), str(mirror), raw)
+    wrong = replace(like_mnist(), decode=lambda contents, folder: contents["train.bin"])
+    with pytest.raises(FoldwiseError) as caught:
+        rawdata.decode(wrong, raw)
+    assert str(caught.value) == (
+        f"{raw / 'tiny'} is not what the entry decodes (KeyError: 'train.bin'): "
         "these are the originals, so correct the entry of tiny in src/foldwise/datasets.py"
     )
 

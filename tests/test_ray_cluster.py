@@ -317,7 +317,7 @@ def test_a_lost_head_is_told_in_a_line_and_the_next_run_resumes(long_run, cluste
     assert stage.wait(100) == 1
     assert re.findall(r"^train: .*", made.log.read_text(), re.MULTILINE)[1:] == [
         f"train: the Ray cluster, whose head was {cluster.address}, is lost: "
-        "start it again, then what is finished is kept, `dvc repro` goes on from there"
+        "start it again; what is finished is kept, `dvc repro` goes on from there"
     ]
     made.run("train", "ray", "loky", epochs=LONG)
     assert re.search(r"[1-4] of 5 folds were already finished", made.log.read_text())

@@ -68,6 +68,11 @@ def test_one_sentence_says_the_verdict(found, said):
             "run both again with the same code and original files",
         ),
         (
+            {"digests": {"normalized": "x"}, "parameters": {"cv.k": 5, "data.mirror": "/own"}},
+            "not paired: the data differ, so it cannot be said whether B is better; "
+            "run both again with the same code and original files",
+        ),
+        (
             {"digests": {"normalized": "x"}, "parameters": {"cv.k": 5}},
             "not paired: the data differ, so it cannot be said whether B is better; "
             "run both again with the same code and original files",

@@ -12,7 +12,7 @@ from dvc.repo import Repo
 
 from foldwise.errors import FoldwiseError
 from foldwise.lockfile import Lock
-from foldwise.repository import revision
+from foldwise.repository import _explain, revision
 
 PREDICTIONS = "predictions/out_of_fold.npy"
 ON = ["workspace", "main", "seed-1"]
@@ -281,6 +281,11 @@ def test_a_repository_of_another_user_is_told_with_how_to_trust_it(mine, monkeyp
         "main: Git does not trust a repository of another user's: "
         f"`git config --global --add safe.directory {root}` lets it"
     )
+
+
+def test_what_git_says_of_a_repository_of_another_user_is_told():
+    error = ValueError("repository path '/home/ann/x y' is not owned by current user")
+    assert _explain(error).endswith(": `git config --global --add safe.directory '/home/ann/x y'` lets it")
 
 
 def spoil(path, content):

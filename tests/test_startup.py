@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from foldwise import startup
+from foldwise.portability import SWITCHES
 
 ROOT = Path(__file__).parents[1]
 CODE = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); from foldwise import startup; startup.begin(); "
@@ -17,7 +18,14 @@ BROKEN = {
     "LOKY_PICKLER": "json",
     "OMP_NUM_THREADS": "many",
     "OMP_PROC_BIND": "true",
-    "PYTHONINSPECT": "1",
+    "LOKY_MAX_CPU_COUNT": "many",
+    "PYTORCH_JIT": "many",
+    "TORCH_LOGS": "nothing",
+    "ATEN_CPU_CAPABILITY": "default",
+    "DNNL_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "SSE4_2",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OPENBLAS_CORETYPE": "Nehalem",
 }
 
 
@@ -42,8 +50,13 @@ def test_settings_of_other_tools_are_not_taken_over(tmp_path):
     assert done.stdout == "[]\n"
 
 
+def test_the_switches_of_portable_results_stay(tmp_path):
+    done = start(f"import os; print([os.environ[name] for name in {list(SWITCHES)}])", tmp_path, **SWITCHES)
+    assert done.stdout == f"{list(SWITCHES.values())}\n"
+
+
 def test_settings_of_places_stay(tmp_path):
-    names = "TMPDIR", "JOBLIB_TEMP_FOLDER", "CUDA_VISIBLE_DEVICES", "MPLCONFIGDIR"
+    names = "TMPDIR", "TORCH_HOME", "CUDA_VISIBLE_DEVICES", "MPLCONFIGDIR"
     done = start(f"import os; print([os.environ[n] for n in {names}])", tmp_path, **dict.fromkeys(names, "x"))
     assert done.stdout == "['x', 'x', 'x', 'x']\n"
 
@@ -54,7 +67,7 @@ def test_a_python_without_the_libraries_is_told_in_one_line(bare, tmp_path):
     assert done.stderr.startswith(f"train: {bare}, the first python3 on PATH, has no safetensors: put Foldwise's")
 
 
-def test_a_python_without_the_libraries_hands_over_to_that_of_the_environment_above(bare, tmp_path):
+def test_a_python_without_the_libraries_hands_over_to_that_of_the_repository(bare, tmp_path):
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
     copy.mkdir(parents=True)
     (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -62,9 +75,19 @@ def test_a_python_without_the_libraries_hands_over_to_that_of_the_environment_ab
     assert (done.stdout, done.stderr) == ("['train.py']\n", "")
 
 
-def test_what_the_environment_itself_lacks_is_told_and_not_tried_for_ever(bare, tmp_path):
+@pytest.mark.parametrize("python", [".venv/bin/python", "other/bin/python"], ids=["its own", "another"])
+def test_what_the_environment_itself_lacks_is_told_and_not_tried_for_ever(bare, tmp_path, python):
     (tmp_path / ".venv").symlink_to(bare.parents[1])
-    done = start("import safetensors", tmp_path, tmp_path / ".venv" / "bin" / "python")
+    subprocess.run([bare, "-m", "venv", "--without-pip", str(tmp_path / "other")], check=True)
+    done = start("import safetensors", tmp_path, tmp_path / python)
+    told = "train: .venv has no safetensors: `make -B .venv/installed` brings what requirements.lock pins\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_the_environment_of_a_folder_above_is_not_taken(bare, tmp_path):
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "foldwise").mkdir()
+    done = start("import safetensors", tmp_path / "foldwise", bare)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 

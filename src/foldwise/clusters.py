@@ -87,7 +87,7 @@ def on_ray(run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: C
 class _ClusterLost(FoldwiseError):
     def __init__(self, head: str | None) -> None:
         where = f", whose head was {head}," if head else ""
-        again = "start it again, then " if os.environ.get("RAY_ADDRESS") else ""  # else the stage starts one itself
+        again = "start it again; " if os.environ.get("RAY_ADDRESS") else ""  # else the stage starts one itself
         super().__init__(f"the Ray cluster{where} is lost: {again}{interrupts.remedy()}")
 
 

@@ -226,7 +226,7 @@ def _notes(a: Run, b: Run) -> Iterator[str]:
         if run.unpinned:
             yield (
                 f"{letter} ({run.name}): made with {run.unpinned}, not with what requirements.lock pins: "
-                "`make .venv/installed` brings that, and `dvc repro -f` makes it again"
+                "`make -B .venv/installed` brings that, and `dvc repro -f` makes it again"
             )
     unlike = [
         f"{name} {version} and {b.libraries[name]}"

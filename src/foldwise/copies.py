@@ -1,14 +1,16 @@
 """Where the user's own files are, also for the copies of the repository in which DVC runs experiments."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
 def original_root() -> Path | None:
     """Root of the repository whose copy, made by DVC for an experiment, is the current folder; None if it is none."""
-    for folder in Path.cwd().parents:
-        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            return folder.parents[2]
+    with suppress(OSError):  # the current folder may have been removed
+        for folder in Path.cwd().parents:
+            if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+                return folder.parents[2]
     return None
 
 

@@ -184,8 +184,9 @@ class PredictFold:
         }
         if not all(np.isfinite(values).all() for values in predicted.values()):
             whole = all(weight.isfinite().all() for weight in model.state_dict().values())
-            broken = "run `dvc repro -f -s train`"  # training never leaves such; from equal inputs it gives the same
-            what = "lower train.lr, or mend the network in src/foldwise/models.py" if whole else broken
+            # Training writes no weights that are not finite, so such a file was damaged later.
+            damaged = "run `dvc repro -f -s train`"
+            what = "lower train.lr, or mend the network in src/foldwise/models.py" if whole else damaged
             raise FoldwiseError(f"{path} gives predictions that are not finite: {what}")
         return predicted
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # Nothing else is loaded here: what is loaded before `listen` is loaded unheard.
-import os
 import signal
 import sys
 import time
@@ -23,7 +22,9 @@ def listen() -> None:
 
 def remedy() -> str:
     """Say how to go on after a run that was cut short: in DVC's own copies of a repository nothing is kept."""
-    if os.path.join(".dvc", "tmp", "exps", "") in os.getcwd():  # noqa: PTH109, PTH118
+    from foldwise.copies import original_root
+
+    if original_root():
         return "nothing is kept in DVC's copy for `--temp` or the queue: run the experiment again"
     return "what is finished is kept, `dvc repro` goes on from there"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from foldwise.errors import FoldwiseError
 
@@ -21,7 +21,8 @@ class File(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: str
-    md5: str
+    # DVC keeps another mark of what a stage of the user's takes from an address.
+    md5: str = Field(validation_alias=AliasChoices("md5", "etag", "checksum"))
 
 
 class Stage(BaseModel):
@@ -36,8 +37,12 @@ class Stage(BaseModel):
 
     @property
     def options(self) -> dict[str, str]:
-        """The word after each `--option` on the command line."""
-        return {word[2:]: following for word, following in pairwise(shlex.split(self.cmd)) if word.startswith("--")}
+        """The word after each `--option` on the command line; none of one that only a shell can read."""
+        try:
+            words = shlex.split(self.cmd)
+        except ValueError:
+            return {}
+        return {word[2:]: following for word, following in pairwise(words) if word.startswith("--")}
 
 
 class Lock(BaseModel):
@@ -132,7 +137,7 @@ class Lock(BaseModel):
     ) -> list[str]:
         """Find the knobs, sources and commands of `stages` that are no longer what the results were made with.
 
-        Of a folder among the sources only DVC can tell, so none is named.
+        Of a folder or an address among the sources only DVC can tell, so none is named.
 
         Parameters
         ----------
@@ -142,7 +147,8 @@ class Lock(BaseModel):
         md5 : callable
             Gives the digest of one of their sources; None if it is gone.
         """
-        files = {path: digest for path, digest in self.sources(stages).items() if not digest.endswith(".dir")}
+        digests = self.sources(stages).items()
+        files = {path: digest for path, digest in digests if not digest.endswith(".dir") and "://" not in path}
         changed = {path for path, digest in files.items() if md5(path) != digest}
         for name in stages:
             for path, recorded in self.stages[name].params.items():

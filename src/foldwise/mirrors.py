@@ -23,6 +23,7 @@ from foldwise.originals import Original, Refused, Remote, proved, unpacked
 
 _CHUNK = 2**16
 _ABSENT = "not there"
+_LACKING = {_ABSENT, "HTTP 403"}  # as some stores answer for a file that they lack
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _bring(
                     lost[source] = str(refusal)
                 break
         reason = reasons.setdefault(source, _ABSENT)
-        if source == own and reason != _ABSENT:
+        if source == own and reason not in _LACKING:
             break
         say(f"{remote.name}: not from {_shown(source)}: {reason}")
     told = "; ".join(f"{_shown(source)}: {reason}" for source, reason in reasons.items())

@@ -206,9 +206,7 @@ def start_from(model: nn.Module, weights: Arrays) -> None:
         if key not in weights or weights[key].shape != tensor.shape:
             raise FoldwiseError(f"the weights to start from lack {key} of this network's shape: {_OTHERS}")
         own[name] = torch.from_numpy(weights[key])
-        if not own[name].isfinite().all():
-            raise FoldwiseError(f"the weights to start from are not finite in {key}: set another model.weights_file")
-    beyond = [key for key in weights if f"1.{key}" not in own]
+    beyond = [key for key in weights if f"{_NETWORK}.{key}" not in own]
     if beyond or last == _NETWORK:
         held = f"hold {beyond[0]}, which this network has not" if beyond else "have no place in a network of one layer"
         raise FoldwiseError(f"the weights to start from {held}: {_OTHERS}")

@@ -16,9 +16,14 @@ SWITCHES = {
 NUMPY_SWITCH = "NPY_DISABLE_CPU_FEATURES"
 
 
+def is_on() -> bool:
+    """Whether this process was started with AVX-512 switched off."""
+    return all(os.environ.get(name) == value for name, value in SWITCHES.items())
+
+
 def restart_portably() -> None:
     """Start this process anew with AVX-512 switched off, unless that is done; its workers inherit it."""
-    if any(os.environ.get(name) != value for name, value in SWITCHES.items()):
+    if not is_on():
         import numpy as np
 
         found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])

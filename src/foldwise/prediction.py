@@ -74,13 +74,14 @@ def fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
     str
         What keeps it from being trained, kept and used; empty if nothing does.
     """
-    # Not of one grey, which a network may divide by the contrast of.
+    # Not of one grey: a network may divide by an image's contrast.
     images = torch.arange(2 * prod(shape)).remainder(251).to(torch.uint8).view(2, *shape)
     with torch.no_grad():
         tries = [("evaluation", batch, model.eval()(batch)) for batch in (images, images[:1])]
     if any(is_lazy(weight) for weight in chain(model.parameters(), model.buffers())):
         return "has a lazy layer that no image passes in evaluation"
-    tries.append(("training", images, deepcopy(model).train()(images)))
+    copy = deepcopy(model).train()
+    tries.append(("training", images, copy(images)))
     for mode, batch, logits in tries:
         wanted = f"in {mode}, where {(len(batch), classes)} floats are wanted of {len(batch)} images"
         if not isinstance(logits, Tensor):
@@ -91,6 +92,11 @@ def fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
             return f"gives logits that are not finite in {mode}"
     if not logits.requires_grad:
         return "gives logits that depend on no weight that is trained"
+    logits.float().sum().backward()
+    if sparse := [
+        name for name, weight in copy.named_parameters() if weight.grad is not None and weight.grad.is_sparse
+    ]:
+        return f"has sparse gradients of {sparse[0].partition('.')[2]}, which no optimiser takes"
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor) or value.dtype not in KEPT:
             return f"keeps {name.partition('.')[2]} as {getattr(value, 'dtype', type(value))}, which no file takes"

@@ -34,7 +34,7 @@ def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
         folder = temporary / dataset.name
         folder.mkdir(parents=True)
         try:
-            own = _subfolder(named, dataset.name) if named else None
+            own = _subfolder(named, dataset) if named else None
             bring(dataset.remotes, () if mirror else dataset.sources, folder, own=own)
         except FoldwiseError as error:
             raise FoldwiseError(f"{error}: {_remedy(mirror, site)}") from error
@@ -72,7 +72,7 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
         for original in remote.originals
     }
     try:
-        train, test = dataset.decode(contents, folder)
+        train, test = _decoded(dataset, contents, folder)
         for split, (images, labels) in (("training", train), ("test", test)):
             found = f"{images.dtype} of {images.ndim} dimensions and {labels.dtype} of {labels.ndim}"
             if found != _FORM:
@@ -82,6 +82,16 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
     except FoldwiseError as error:
         raise FoldwiseError(f"{error}: {_remedy_of_originals(dataset, folder)}") from error
     return train, test
+
+
+def _decoded(dataset: Dataset, contents: dict[str, bytes], folder: Path) -> TrainTest:
+    try:
+        return dataset.decode(contents, folder)
+    except FoldwiseError:
+        raise
+    except Exception as error:  # an entry is anybody's code
+        said = (str(error).splitlines() or [""])[0]
+        raise FoldwiseError(f"{folder} is not what the entry decodes ({type(error).__name__}: {said})") from error
 
 
 _FORM = "uint8 of 4 dimensions and int64 of 1"
@@ -95,10 +105,11 @@ def _remedy_of_originals(dataset: Dataset, folder: Path) -> str:
     return f"delete {folder} and run `dvc repro`; where that brings the same, {entry}"
 
 
-def _subfolder(place: str, name: str) -> str:
-    """Give the folder of that name in `place`, or `place` itself where there is none, or it is an address."""
-    folder = named_by_user(place) / name
-    return str(folder) if os.path.isdir(folder) else place  # noqa: PTH112 -- pathlib's may raise
+def _subfolder(place: str, dataset: Dataset) -> str:
+    """Give the folder of the data set's name in `place`, or `place` itself where that has none of its files."""
+    folder = named_by_user(place) / dataset.name
+    names = [name for remote in dataset.remotes for name in remote.names]
+    return str(folder) if any(os.path.exists(folder / name) for name in names) else place  # noqa: PTH110 -- pathlib's may raise
 
 
 def _content(path: Path, original: Original) -> bytes:

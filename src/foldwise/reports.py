@@ -158,7 +158,7 @@ def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
 
 def _remedy(comparison: Comparison) -> str:
     """Say how to get runs that can be paired: by a whole command, which also turns what else makes B's recipe."""
-    knobs = comparison.parameters
+    knobs = {knob: both for knob, both in comparison.parameters.items() if knob != "data.mirror"}  # same files anywhere
     pairing = [knob for knob in knobs if knob.startswith(("data.", "cv."))]
     if not pairing or not all("a" in both for both in knobs.values()):
         return "run both again with the same code and original files"
