@@ -189,7 +189,11 @@ REFUSED_TEXTS = {
     "list": ("- data\n- cv\n", " holds no sections: `git checkout {}` brings it back"),
     "text": ("hello", " holds no sections: `git checkout {}` brings it back"),
     "open bracket": ("data: {name: mnist\ncv:\n", " is not valid YAML at line 2: `git diff {}` shows what was changed"),
-    "tab": (ORIGINAL.replace("  k:", "\tk:"), " is not valid YAML at line 8: `git diff {}` shows what was changed"),
+    "tab": (
+        ORIGINAL.replace("  k:", "\tk:"),
+        f" is not valid YAML at line {ORIGINAL.partition('  k:')[0].count(chr(10)) + 1}: "
+        "`git diff {}` shows what was changed",
+    ),
     "conflict": (
         "<<<<<<< HEAD\ncv: 1\n=======\ncv: 2\n>>>>>>> b\n",
         " is not valid YAML at line 2: `git diff {}` shows what was changed",
