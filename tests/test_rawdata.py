@@ -252,44 +252,40 @@ def test_files_that_the_entry_does_not_fit_are_told(raw, changed, what, proved):
     assert str(caught.value) == f"{folder}{what}: {remedy} {entry}"
 
 
+def fail(images, labels):
+    raise KeyError("train.bin")
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
         (
             lambda images, labels: (images / 255, labels),
-            " gives training images and labels as float64 of 4 dimensions and int64 of 1",
+            " gives training images and labels as float64 of 4 dimensions and int64 of 1, not uint8 of 4 dimensions and "
+            "int64 of 1",
         ),
         (
             lambda images, labels: (images[:, 0], labels),
-            " gives training images and labels as uint8 of 3 dimensions and int64 of 1",
+            " gives training images and labels as uint8 of 3 dimensions and int64 of 1, not uint8 of 4 dimensions and "
+            "int64 of 1",
         ),
         (
             lambda images, labels: (images, labels.astype(np.uint8)),
-            " gives training images and labels as uint8 of 4 dimensions and uint8 of 1",
+            " gives training images and labels as uint8 of 4 dimensions and uint8 of 1, not uint8 of 4 dimensions and "
+            "int64 of 1",
         ),
+        (fail, " is not what the entry decodes (KeyError: 'train.bin')"),
     ],
-    ids=["floats", "no channel", "bytes"],
+    ids=["floats", "no channel", "bytes", "error"],
 )
-def test_an_entry_that_decodes_to_another_form_is_told(mirror, raw, change, what):
+def test_an_entry_that_decodes_to_another_form_or_fails_is_told(mirror, raw, change, what):
     dataset = like_mnist()
     rawdata.fetch(dataset, str(mirror), raw)
     wrong = replace(dataset, decode=lambda *args: tuple(change(*part) for part in dataset.decode(*args)))
     with pytest.raises(FoldwiseError) as caught:
         rawdata.decode(wrong, raw)
     assert str(caught.value) == (
-        f"{raw / 'tiny'}{what}, not uint8 of 4 dimensions and int64 of 1: "
-        "these are the originals, so correct the entry of tiny in src/foldwise/datasets.py"
-    )
-
-
-def test_an_entry_whose_decoding_fails_is_told(mirror, raw):
-    rawdata.fetch(like_mnist(), str(mirror), raw)
-    wrong = replace(like_mnist(), decode=lambda contents, folder: contents["train.bin"])
-    with pytest.raises(FoldwiseError) as caught:
-        rawdata.decode(wrong, raw)
-    assert str(caught.value) == (
-        f"{raw / 'tiny'} is not what the entry decodes (KeyError: 'train.bin'): "
-        "these are the originals, so correct the entry of tiny in src/foldwise/datasets.py"
+        f"{raw / 'tiny'}{what}: these are the originals, so correct the entry of tiny in src/foldwise/datasets.py"
     )
 
 
