@@ -252,6 +252,9 @@ def test_files_that_the_entry_does_not_fit_are_told(raw, changed, what, proved):
     assert str(caught.value) == f"{folder}{what}: {remedy} {entry}"
 
 
+NOT = "not uint8 of 4 dimensions and int64 of 1"
+
+
 def fail(images, labels):
     raise KeyError("train.bin")
 
@@ -261,18 +264,15 @@ def fail(images, labels):
     [
         (
             lambda images, labels: (images / 255, labels),
-            " gives training images and labels as float64 of 4 dimensions and int64 of 1, not uint8 of 4 dimensions and "
-            "int64 of 1",
+            f" gives training images and labels as float64 of 4 dimensions and int64 of 1, {NOT}",
         ),
         (
             lambda images, labels: (images[:, 0], labels),
-            " gives training images and labels as uint8 of 3 dimensions and int64 of 1, not uint8 of 4 dimensions and "
-            "int64 of 1",
+            f" gives training images and labels as uint8 of 3 dimensions and int64 of 1, {NOT}",
         ),
         (
             lambda images, labels: (images, labels.astype(np.uint8)),
-            " gives training images and labels as uint8 of 4 dimensions and uint8 of 1, not uint8 of 4 dimensions and "
-            "int64 of 1",
+            f" gives training images and labels as uint8 of 4 dimensions and uint8 of 1, {NOT}",
         ),
         (fail, " is not what the entry decodes (KeyError: 'train.bin')"),
     ],
