@@ -275,8 +275,12 @@ def fail(images, labels):
             f" gives training images and labels as uint8 of 4 dimensions and uint8 of 1, {NOT}",
         ),
         (fail, " is not what the entry decodes (KeyError: 'train.bin')"),
+        (
+            lambda images, labels: (images.tolist(), labels),
+            " is not what the entry decodes (AttributeError: 'list' object has no attribute 'dtype')",
+        ),
     ],
-    ids=["floats", "no channel", "bytes", "error"],
+    ids=["floats", "no channel", "bytes", "error", "list"],
 )
 def test_an_entry_that_decodes_to_another_form_or_fails_is_told(mirror, raw, change, what):
     dataset = like_mnist()

@@ -56,9 +56,9 @@ def test_the_switches_of_portable_results_stay(tmp_path):
 
 
 def test_settings_of_places_stay(tmp_path):
-    names = "TMPDIR", "TORCH_HOME", "CUDA_VISIBLE_DEVICES", "MPLCONFIGDIR"
+    names = "TMPDIR", "JOBLIB_TEMP_FOLDER", "CUDA_VISIBLE_DEVICES", "MPLCONFIGDIR", "TORCH_HOME"
     done = start(f"import os; print([os.environ[n] for n in {names}])", tmp_path, **dict.fromkeys(names, "x"))
-    assert done.stdout == "['x', 'x', 'x', 'x']\n"
+    assert done.stdout == "['x', 'x', 'x', 'x', 'x']\n"
 
 
 def test_a_python_without_the_libraries_is_told_in_one_line(bare, tmp_path):
@@ -98,6 +98,12 @@ def test_an_old_python_is_told_in_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="1"):
         startup.begin()
     assert ", the first python3 on PATH, is older than 3.11: put Foldwise's environment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["startup", "interrupts", "portability", "copies"])
+def test_an_old_python_can_load_what_tells_it(module):
+    tree = ast.parse((ROOT / "src" / "foldwise" / f"{module}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    assert ast.unparse(tree.body[1]) == "from __future__ import annotations"  # else `X | None` is an error in 3.9
 
 
 def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(tmp_path):

@@ -24,7 +24,7 @@ import numpy as np
 
 from foldwise import interrupts
 from foldwise.console import say
-from foldwise.errors import FoldwiseError
+from foldwise.errors import FoldwiseError, first_line
 from foldwise.folds import Fold
 from foldwise.params import Compute
 from foldwise.portability import NUMPY_SWITCH, SWITCHES
@@ -199,7 +199,7 @@ def _connected() -> Any:
     try:
         ray.init(address or "local", runtime_env=environment, logging_level="ERROR", **place)
     except Exception as error:  # of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error) or type(error).__name__
         told = f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS"
         if not address:
             told = f"Ray does not start on this machine ({reason}): set compute.backend to loky in params.yaml"
@@ -245,5 +245,5 @@ def _result(ray: Any, reference: Any, fold: Fold, at_a_time: int) -> Any:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error) or type(error).__name__
         raise FoldwiseError(f"a worker died twice at {fold}: {reason}; {too_little_memory(at_a_time)}") from error

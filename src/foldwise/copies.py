@@ -1,5 +1,7 @@
 """Where the user's own files are, also for the copies of the repository in which DVC runs experiments."""
 
+from __future__ import annotations  # an old Python gets this far
+
 import os
 from contextlib import suppress
 from pathlib import Path

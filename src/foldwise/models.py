@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from foldwise.errors import FoldwiseError
+from foldwise.errors import FoldwiseError, first_line
 from foldwise.files import Arrays
 from foldwise.images import Images
 from foldwise.prediction import fault
@@ -171,8 +171,8 @@ def build(name: str, form: ImageForm, mean: Sequence[float], std: Sequence[float
         model = nn.Sequential(Normalize(mean, std), NETWORKS[name](form))
         found = fault(model, form[:3], form.classes)
     except Exception as error:  # a network is anybody's code
-        cause, said = error, (str(error).splitlines() or [""])[0]
-        found = f"fails on images of {' x '.join(map(str, form[:3]))} ({type(error).__name__}: {said})"
+        cause = error
+        found = f"fails on images of {' x '.join(map(str, form[:3]))} ({type(error).__name__}: {first_line(error)})"
     if found:
         told = f"the network {name} {found}: mend it in src/foldwise/models.py, or set another model.name"
         raise FoldwiseError(told) from cause

@@ -1,5 +1,7 @@
 """The same instructions on every x86-64 processor with AVX2, so that AVX-512 changes no rounding."""
 
+from __future__ import annotations  # an old Python gets this far
+
 import os
 import sys
 

@@ -93,10 +93,9 @@ def fault(model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
     if not logits.requires_grad:
         return "gives logits that depend on no weight that is trained"
     logits.float().sum().backward()
-    if sparse := [
-        name for name, weight in copy.named_parameters() if weight.grad is not None and weight.grad.is_sparse
-    ]:
-        return f"has sparse gradients of {sparse[0].partition('.')[2]}, which no optimiser takes"
+    for name, weight in copy.named_parameters():
+        if weight.grad is not None and weight.grad.is_sparse:
+            return f"has sparse gradients of {name.partition('.')[2]}, which no optimiser takes"
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor) or value.dtype not in KEPT:
             return f"keeps {name.partition('.')[2]} as {getattr(value, 'dtype', type(value))}, which no file takes"

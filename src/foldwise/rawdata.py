@@ -5,7 +5,7 @@ from pathlib import Path
 
 from foldwise.copies import named_by_user
 from foldwise.datasets import Dataset, TrainTest
-from foldwise.errors import FoldwiseError
+from foldwise.errors import FoldwiseError, first_line
 from foldwise.files import writing
 from foldwise.mirrors import bring
 from foldwise.originals import Original, Refused, proved
@@ -72,7 +72,7 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
         for original in remote.originals
     }
     try:
-        train, test = _decoded(dataset, contents, folder)
+        train, test = dataset.decode(contents, folder)
         for split, (images, labels) in (("training", train), ("test", test)):
             found = f"{images.dtype} of {images.ndim} dimensions and {labels.dtype} of {labels.ndim}"
             if found != _FORM:
@@ -81,17 +81,10 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
                 raise FoldwiseError(f"{folder} holds {len(images)} {split} images but {len(labels)} labels")
     except FoldwiseError as error:
         raise FoldwiseError(f"{error}: {_remedy_of_originals(dataset, folder)}") from error
-    return train, test
-
-
-def _decoded(dataset: Dataset, contents: dict[str, bytes], folder: Path) -> TrainTest:
-    try:
-        return dataset.decode(contents, folder)
-    except FoldwiseError:
-        raise
     except Exception as error:  # an entry is anybody's code
-        said = (str(error).splitlines() or [""])[0]
-        raise FoldwiseError(f"{folder} is not what the entry decodes ({type(error).__name__}: {said})") from error
+        wrong = f"{folder} is not what the entry decodes ({type(error).__name__}: {first_line(error)})"
+        raise FoldwiseError(f"{wrong}: {_remedy_of_originals(dataset, folder)}") from error
+    return train, test
 
 
 _FORM = "uint8 of 4 dimensions and int64 of 1"
