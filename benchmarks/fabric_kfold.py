@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, SubsetRandomSampler
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, InterpolationMode, PILToTensor, RandomAffine, RandomCrop
 
-from foldwise import models, params
-from foldwise.optimization import Muon, learning_rate, make_optimizer
+from foldwise.base import params
+from foldwise.learning import models
+from foldwise.learning.optimization import Muon, learning_rate, make_optimizer
 
 with needed():
     from lightning_fabric import Fabric, seed_everything

@@ -18,17 +18,20 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from foldwise import engine, images, models, params
-from foldwise.crossvalidation import TrainFold, prepare
-from foldwise.engine import Progress
-from foldwise.files import Arrays
-from foldwise.folds import Fold, Folds, assign, load, save
-from foldwise.images import Images
-from foldwise.params import Params
-from foldwise.prediction import log_probabilities
-from foldwise.randomness import seed_torch, streams
-from foldwise.scratch import Scratch
-from foldwise.training import Samples, Training, fit
+from foldwise.base import params
+from foldwise.base.files import Arrays
+from foldwise.base.params import Params
+from foldwise.data import images
+from foldwise.data.folds import Fold, Folds, assign, load, save
+from foldwise.data.images import Images
+from foldwise.execution import engine
+from foldwise.execution.crossvalidation import TrainFold, prepare
+from foldwise.execution.engine import Progress
+from foldwise.execution.scratch import Scratch
+from foldwise.learning import models
+from foldwise.learning.prediction import log_probabilities
+from foldwise.learning.randomness import seed_torch, streams
+from foldwise.learning.training import Samples, Training, fit
 
 
 def _rate(images: int, work: Callable[[], Any]) -> float:

@@ -113,7 +113,7 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
     """Measure the parts of the train stage, and its growth with k and with the number of images."""
     less = ["--quick"] if quick else []
     train = workspace.train
-    from foldwise.training import WATCHED  # loads PyTorch, which must not be there while the others are timed
+    from foldwise.learning.training import WATCHED  # loads PyTorch, which must not be there while the others are timed
 
     evaluate = _stage(workspace, "evaluate")
     say("evaluate stage", evaluate)

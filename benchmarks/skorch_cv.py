@@ -12,9 +12,10 @@ from sklearn.model_selection import cross_validate
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from foldwise import models, params
-from foldwise.augmentation import augment
-from foldwise.optimization import learning_rate, make_optimizer
+from foldwise.base import params
+from foldwise.learning import models
+from foldwise.learning.augmentation import augment
+from foldwise.learning.optimization import learning_rate, make_optimizer
 
 with needed():
     from skorch import NeuralNetClassifier

@@ -1,6 +1,6 @@
 """Put the folds together: the headline numbers, the tables behind the plots, and the pictures."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from foldwise import console, files
-from foldwise import plots as pictures
-from foldwise.folds import load as load_folds
-from foldwise.headline import describe
-from foldwise.images import load as load_images
-from foldwise.params import Params
-from foldwise.results import Results
-from foldwise.scores import HEADLINE
-from foldwise.summary import recalibrate, summarize
-from foldwise.tables import tables
+from foldwise.base import console, files
+from foldwise.base.params import Params
+from foldwise.data.folds import load as load_folds
+from foldwise.data.images import load as load_images
+from foldwise.evaluation import plots as pictures
+from foldwise.evaluation.headline import describe
+from foldwise.evaluation.results import Results
+from foldwise.evaluation.scores import HEADLINE
+from foldwise.evaluation.summary import recalibrate, summarize
+from foldwise.evaluation.tables import tables
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 

@@ -1,12 +1,12 @@
 """Check every knob, also those that no stage runs again for."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
 
-from foldwise import console
-from foldwise.params import Params
+from foldwise.base import console
+from foldwise.base.params import Params
 
 
 def check(params: Params) -> None:

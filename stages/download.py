@@ -1,14 +1,15 @@
 """Bring the data set's original files, each proved by its digest."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
 
 from pathlib import Path
 
-from foldwise import console, datasets, rawdata
-from foldwise.params import Params
+from foldwise.base import console
+from foldwise.base.params import Params
+from foldwise.sources import datasets, rawdata
 
 
 def download(params: Params, *, raw: Path) -> None:

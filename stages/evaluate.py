@@ -1,6 +1,6 @@
 """Let each fold's model predict its held-out fold and the test set, and score both."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foldwise import console, engine, files
-from foldwise.crossvalidation import PredictFold
-from foldwise.folds import load as load_folds
-from foldwise.images import load as load_images
-from foldwise.params import Params
-from foldwise.scores import of_model
+from foldwise.base import console, files
+from foldwise.base.params import Params
+from foldwise.data.folds import load as load_folds
+from foldwise.data.images import load as load_images
+from foldwise.evaluation.scores import of_model
+from foldwise.execution import engine
+from foldwise.execution.crossvalidation import PredictFold
 
 
 def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, predictions: Path, scores: Path) -> None:

@@ -1,14 +1,16 @@
 """Bring any data set to one form, and measure its pixels."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
 
 from pathlib import Path
 
-from foldwise import console, datasets, images, rawdata, subsets
-from foldwise.params import Params
+from foldwise.base import console
+from foldwise.base.params import Params
+from foldwise.data import images
+from foldwise.sources import datasets, rawdata, subsets
 
 
 def normalize(params: Params, *, raw: Path, normalized: Path) -> None:

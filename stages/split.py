@@ -1,15 +1,16 @@
 """Decide, for each repeat, in which fold each training image is held out."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
 
 from pathlib import Path
 
-from foldwise import console, images
-from foldwise.folds import assign, save
-from foldwise.params import Params
+from foldwise.base import console
+from foldwise.base.params import Params
+from foldwise.data import images
+from foldwise.data.folds import assign, save
 
 
 def split(params: Params, *, normalized: Path, folds: Path) -> None:

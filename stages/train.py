@@ -1,6 +1,6 @@
 """Train one model per fold, many folds at a time."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldwise import console, engine, files, libraries
-from foldwise.crossvalidation import EPOCH_COLUMNS, TrainFold, model_path
-from foldwise.folds import load as load_folds
-from foldwise.images import load as load_images
-from foldwise.params import Params
-from foldwise.scratch import Scratch
+from foldwise.base import console, files, libraries
+from foldwise.base.params import Params
+from foldwise.data.folds import load as load_folds
+from foldwise.data.images import load as load_images
+from foldwise.execution import engine
+from foldwise.execution.crossvalidation import EPOCH_COLUMNS, TrainFold, model_path
+from foldwise.execution.scratch import Scratch
 
 
 def train(

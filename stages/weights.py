@@ -1,14 +1,15 @@
 """Bring the weights that a network starts from, where it does not start from fresh ones."""
 
-from foldwise import startup
+from foldwise.base import startup
 
 if __name__ == "__main__":
     startup.begin()
 
 from pathlib import Path
 
-from foldwise import console, files, pretrained
-from foldwise.params import Params
+from foldwise.base import console, files
+from foldwise.base.params import Params
+from foldwise.sources import pretrained
 
 
 def weights(params: Params, *, weights: Path) -> None:

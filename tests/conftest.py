@@ -10,8 +10,9 @@ import yaml
 from hypothesis import settings
 from sklearn.datasets import load_digits
 
-from foldwise import folds, images, interrupts
-from foldwise.params import Params
+from foldwise.base import interrupts
+from foldwise.base.params import Params
+from foldwise.data import folds, images
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,8 +13,10 @@ import yaml
 from dvc.repo import Repo
 from scipy.special import log_softmax
 
-from foldwise import files, folds, scores
-from foldwise.params import CV
+from foldwise.base import files
+from foldwise.base.params import CV
+from foldwise.data import folds
+from foldwise.evaluation import scores
 
 PIPELINE = """\
 stages:

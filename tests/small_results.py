@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from foldwise.results import Results
+from foldwise.evaluation.results import Results
 
 
 def small_results(

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from foldwise import folds, runs
-from foldwise.params import CV
+from foldwise.base.params import CV
+from foldwise.compare import runs
+from foldwise.data import folds
 
 SIZE = 1000
 DIGESTS = {"normalized": "n", "folds": "f", "predictions": "p", "scores": "s"}

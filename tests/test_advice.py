@@ -47,7 +47,7 @@ def commands(source):
     return {found for node in whole for found in COMMAND.findall(text(node))}
 
 
-PROGRAMS = [*(ROOT / "src/foldwise").glob("*.py"), *(ROOT / "stages").glob("*.py")]
+PROGRAMS = [*(ROOT / "src/foldwise").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
 ADVICE = sorted({command for path in PROGRAMS for command in commands(path.read_text(encoding="utf-8"))})
 
 

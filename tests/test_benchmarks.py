@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from foldwise import models
-from foldwise.folds import assign
-from foldwise.params import Params
+from foldwise.base.params import Params
+from foldwise.data.folds import assign
+from foldwise.learning import models
 
 ROOT = Path(__file__).parents[1]
 MNIST = models.ImageForm(1, 28, 28, 10)

@@ -25,8 +25,10 @@ import yaml
 from locks import open_ends, pins, project
 from sklearn.datasets import load_digits
 
-from foldwise import datasets, files, folds, images, rawdata
-from foldwise.params import Params
+from foldwise.base import files
+from foldwise.base.params import Params
+from foldwise.data import folds, images
+from foldwise.sources import datasets, rawdata
 
 pytestmark = [
     pytest.mark.ray,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from foldwise.errors import FoldwiseError
+from foldwise.base.errors import FoldwiseError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,14 +50,14 @@ def _here() -> Path:
 
 def _summary(_: argparse.Namespace) -> str:
     # Imports stand in the commands: the libraries behind one should not slow down the other.
-    from foldwise.workspace import summary
+    from foldwise.compare.workspace import summary
 
     return summary(_here())
 
 
 def _compare(options: argparse.Namespace) -> str:
-    from foldwise import reports, runs
-    from foldwise.comparison import compare_all
+    from foldwise.compare import reports, runs
+    from foldwise.compare.comparison import compare_all
 
     names = options.revisions if len(options.revisions) > 1 else [*options.revisions, runs.WORKSPACE]
     here = _here()

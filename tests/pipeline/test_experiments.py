@@ -14,9 +14,9 @@ import yaml
 from clones import ROOT, TRACKED, ran
 from dvc.utils.hydra import apply_overrides
 
-from foldwise import images
-from foldwise.files import read_arrays
-from foldwise.params import Params, load
+from foldwise.base.files import read_arrays
+from foldwise.base.params import Params, load
+from foldwise.data import images
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine
 

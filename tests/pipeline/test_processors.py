@@ -10,7 +10,7 @@ import pytest
 import yaml
 from clones import BIN
 
-from foldwise.portability import SWITCHES
+from foldwise.base.portability import SWITCHES
 
 pytestmark = [
     pytest.mark.qemu,

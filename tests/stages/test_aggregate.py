@@ -9,8 +9,10 @@ import pytest
 from numpy.random import default_rng
 from scipy.special import log_softmax
 
-from foldwise import files, folds, images, plots, scores
-from foldwise.errors import FoldwiseError
+from foldwise.base import files
+from foldwise.base.errors import FoldwiseError
+from foldwise.data import folds, images
+from foldwise.evaluation import plots, scores
 
 ROOT = Path(__file__).parents[2]
 stage = runpy.run_path(str(ROOT / "stages" / "aggregate.py"))["aggregate"]

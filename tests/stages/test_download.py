@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from foldwise import params
-from foldwise.errors import FoldwiseError
+from foldwise.base import params
+from foldwise.base.errors import FoldwiseError
 
 ROOT = Path(__file__).parents[2]
 download = runpy.run_path(str(ROOT / "stages" / "download.py"))["download"]

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from foldwise import files, folds, images, models
-from foldwise.crossvalidation import model_path
-from foldwise.errors import FoldwiseError
-from foldwise.folds import Fold
-from foldwise.scores import headline
+from foldwise.base import files
+from foldwise.base.errors import FoldwiseError
+from foldwise.data import folds, images
+from foldwise.data.folds import Fold
+from foldwise.evaluation.scores import headline
+from foldwise.execution.crossvalidation import model_path
+from foldwise.learning import models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

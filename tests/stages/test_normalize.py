@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foldwise import datasets, folds, images, params, rawdata
-from foldwise.errors import FoldwiseError
-from foldwise.originals import Original, Remote
+from foldwise.base import params
+from foldwise.base.errors import FoldwiseError
+from foldwise.data import folds, images
+from foldwise.sources import datasets, rawdata
+from foldwise.sources.originals import Original, Remote
 
 ROOT = Path(__file__).parents[2]
 download, normalize, split = (

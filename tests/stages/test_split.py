@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from foldwise import folds, images
-from foldwise.errors import FoldwiseError
+from foldwise.base.errors import FoldwiseError
+from foldwise.data import folds, images
 
 ROOT = Path(__file__).parents[2]
 split = runpy.run_path(str(ROOT / "stages" / "split.py"))["split"]

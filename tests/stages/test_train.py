@@ -10,10 +10,11 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from foldwise import files, folds, images
-from foldwise.crossvalidation import TrainFold
-from foldwise.errors import FoldwiseError
-from foldwise.folds import Fold
+from foldwise.base import files
+from foldwise.base.errors import FoldwiseError
+from foldwise.data import folds, images
+from foldwise.data.folds import Fold
+from foldwise.execution.crossvalidation import TrainFold
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from foldwise import files, models
-from foldwise.errors import FoldwiseError
+from foldwise.base import files
+from foldwise.base.errors import FoldwiseError
+from foldwise.learning import models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,0 +1,189 @@
+"""What `params.yaml` may say, as validated, immutable types; what each knob means stands in that file."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from foldwise.base.errors import FoldwiseError
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("input should be a number")
+    return value
+
+
+# YAML's reader takes `3e-05`, which DVC writes for `-S train.lr=3e-5`, for text: pydantic turns it back into a number.
+Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+# scikit-learn's and NumPy's seeds are 32 bits wide.
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    """Which images."""
+
+    name: str
+    subset: Count | None
+    mirror: str | None
+
+
+class CV(_Section):
+    """How they are dealt to folds."""
+
+    k: Annotated[int, Field(strict=True, ge=2)]
+    strategy: Literal["stratified", "kfold"]
+    repeats: Annotated[Count, Field(le=1000)]
+    seed: Seed
+
+
+class Normalize(_Section):
+    """Which images the normalisation constants are measured on."""
+
+    scope: Literal["fold", "dataset"]
+
+
+class Model(_Section):
+    """Which network, and what it starts from."""
+
+    name: str
+    pretrained: Flag
+    freeze: Flag
+    weights_file: str | None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.freeze and not (self.pretrained or self.weights_file):
+            raise ValueError("model.freeze trains the last layer alone: set model.pretrained or model.weights_file too")
+        if self.pretrained and self.weights_file:
+            raise ValueError("model.pretrained and model.weights_file exclude each other: set one of them")
+        return self
+
+
+class Train(_Section):
+    """How a fold's network is trained."""
+
+    seed: Seed
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adam", "adamw", "muon"]
+    lr: Positive
+    momentum: Fraction
+    weight_decay: NotNegative
+    schedule: Literal["constant", "one_cycle", "cosine"]
+    label_smoothing: Fraction
+    augment: Literal["none", "shift", "affine"]
+    precision: Literal["float32", "bfloat16"]
+    hardest: Annotated[Number, Field(gt=0, le=1)]
+    freeze_after: Annotated[int, Field(strict=True, ge=0)]
+    patience: Annotated[int, Field(strict=True, ge=0)]
+    inner_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.patience and not self.inner_fraction:
+            raise ValueError("train.patience stops on an inner split: set train.inner_fraction above 0, say to 0.1")
+        return self
+
+
+class Evaluate(_Section):
+    """What is done to the predictions."""
+
+    augment: Literal["none", "shift"]
+    temperature: Flag
+
+
+class Compute(_Section):
+    """Where and how fast it is done."""
+
+    device: Literal["cpu", "cuda", "mps"]
+    threads_per_fold: Annotated[Count, Field(le=1024)]
+    portable: Flag
+    backend: Literal["loky", "ray"]
+    n_jobs: Annotated[int, Field(strict=True, ge=-1)]
+    gpus_per_fold: NotNegative
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.n_jobs == 0:
+            raise ValueError("compute.n_jobs is 0: set it to 1 or more, or to -1 for one worker per core")
+        return self
+
+    @property
+    def rounding(self) -> tuple[str, int, bool]:
+        """What of it changes results, in their last digits."""
+        return self.device, self.threads_per_fold, self.portable
+
+
+class Params(_Section):
+    """All of `params.yaml`."""
+
+    data: Data
+    cv: CV
+    normalize: Normalize
+    model: Model
+    train: Train
+    evaluate: Evaluate
+    compute: Compute
+
+
+def load(path: Path) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises
+    ------
+    FoldwiseError
+        Names the first knob that is wrong, what is wrong with it, and the nearest known name of an unknown one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FoldwiseError(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # on odd text and tags the reader raises errors of many types
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise FoldwiseError(f"{path} is not valid YAML{where}: `git diff {path}` shows what was changed") from error
+    if not isinstance(content, dict):
+        raise FoldwiseError(f"{path} holds no sections: `git checkout {path}` brings it back")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        # A misspelt knob is missing too: what is unknown says more.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        raise FoldwiseError(f"{path}: {_explain(first)}") from error
+
+
+def _explain(error: Any) -> str:
+    """Put one of pydantic's errors in a line of ours."""
+    knob = ".".join(map(str, error["loc"]))
+    value, kind = error["input"], error["type"]
+    if kind == "extra_forbidden":
+        section: Any = Params
+        for name in error["loc"][:-1]:
+            section = section.model_fields[name].annotation
+        near = get_close_matches(str(error["loc"][-1]), section.model_fields, n=1)
+        prefix = knob.rpartition(".")[0]
+        hint = f"did you mean {prefix + '.' if prefix else ''}{near[0]}?" if near else "remove it"
+        return f"unknown knob {knob}; {hint}"
+    if kind == "missing":
+        return f"{knob} is missing: add it"
+    if kind == "value_error" and len(error["loc"]) == 1:
+        return str(error["ctx"]["error"])
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if value is None:
+        return f"{knob} has no value: {message}"
+    if isinstance(value, (dict, list)):
+        return f"{knob} has the wrong form: {message}"
+    return f"{knob} is {value!r}: {message}"

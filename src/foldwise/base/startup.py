@@ -1,0 +1,69 @@
+"""What a stage does before it loads its libraries: it hears Ctrl-C, and runs as Foldwise's own environment would."""
+
+from __future__ import annotations  # an old Python is to come as far as the line that says so
+
+import os
+import sys
+from types import TracebackType
+
+from foldwise.base import interrupts, portability
+
+# DVC hands on whatever its own shell has set. These are of other tools, and would end a stage or change what it does:
+# how many threads and workers there are, params.yaml says. What only says where things are, such as TMPDIR, stays.
+_FOREIGN = (
+    "GOMP_",
+    "JOBLIB_MULTIPROCESSING",
+    "JOBLIB_START_METHOD",
+    "KMP_",
+    "LOKY_",
+    "MATPLOTLIBRC",
+    "MPLBACKEND",
+    "OMP_",
+    "PYTORCH_JIT",
+    "TORCH_FORCE_",
+    "TORCH_LOGS",
+)
+# These choose the processor's instructions, and with them the last digits; `compute.portable` sets some itself.
+_ROUNDING = ("ATEN_", "DNNL_", "MKL_", "NPY_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "OPENBLAS_", "TORCH_ALLOW_TF32_")
+_HANDED_OVER = "FOLDWISE_HANDED_OVER"
+
+
+def begin() -> None:
+    """Prepare this process; each stage calls it before it loads its libraries."""
+    interrupts.listen()
+    foreign = _FOREIGN if portability.is_on() else _FOREIGN + _ROUNDING
+    for name in list(os.environ):
+        if name.startswith(foreign):
+            del os.environ[name]
+    if sys.version_info < (3, 11):  # noqa: UP036
+        _run_elsewhere("is older than 3.11")
+        raise SystemExit(1)
+    told = sys.excepthook
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("foldwise"):
+            _run_elsewhere(f"has no {error.name}")
+        else:
+            told(kind, error, trace)
+
+    sys.excepthook = tell
+
+
+def _run_elsewhere(lack: str) -> None:
+    """Start anew, once, by the Python of `.venv`, also from DVC's copies; where that cannot be, say what to do."""
+    from foldwise.base.copies import original_root  # not loaded before it is needed
+
+    environment = os.path.join(original_root() or "", ".venv")  # noqa: PTH118
+    python = os.path.join(environment, "bin", "python")  # noqa: PTH118
+    is_own = os.path.realpath(environment) == os.path.realpath(sys.prefix)
+    if os.path.exists(python) and not is_own and _HANDED_OVER not in os.environ:  # noqa: PTH110
+        os.execve(python, [python, *sys.argv], os.environ | {_HANDED_OVER: "1"})  # noqa: S606
+    stage = os.path.basename(sys.argv[0]).removesuffix(".py")  # noqa: PTH119
+    if is_own:
+        told = f"{environment} {lack}: `make -B .venv/installed` brings what requirements.lock pins"
+    else:
+        told = (
+            f"{sys.executable}, the first python3 on PATH, {lack}: put Foldwise's environment before it "
+            "(`. .venv/bin/activate`), or install what is missing"
+        )
+    print(f"{stage}: {told}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Many runs, read from DVC and compared."""

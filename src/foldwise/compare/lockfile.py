@@ -1,0 +1,193 @@
+"""What a `dvc.lock` says of a run: the knobs and files that made its results, and where those lie."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from foldwise.base.errors import FoldwiseError
+
+
+def _one_line(cmd: Any) -> str:
+    """A list of commands as one, and no matter how it was wrapped."""
+    return " && ".join(" ".join(str(line).split()) for line in (cmd if isinstance(cmd, list) else [cmd]))
+
+
+class File(BaseModel):
+    """A file or folder and its digest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    # DVC keeps another mark of what a stage of the user's takes from an address.
+    md5: str = Field(validation_alias=AliasChoices("md5", "etag", "checksum"))
+
+
+class Stage(BaseModel):
+    """A stage as it was run: `params` has, for each file of knobs, their values by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cmd: Annotated[str, BeforeValidator(_one_line)]
+    deps: tuple[File, ...] = ()
+    outs: tuple[File, ...] = ()
+    params: dict[str, dict[str, Any]] = {}
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The word after each `--option` on the command line; none of one that only a shell can read."""
+        try:
+            words = shlex.split(self.cmd)
+        except ValueError:
+            return {}
+        return {word[2:]: following for word, following in pairwise(words) if word.startswith("--")}
+
+
+class Lock(BaseModel):
+    """The stages of a `dvc.lock`, and the commands that `dvc.yaml` has for them now.
+
+    Notes
+    -----
+    - A stage is found by what it makes, whatever its name.
+    - A knob goes by its full name, such as `train.lr`; its value is that which the results were made with.
+    - A source is a file that no stage makes: code, or the pins of libraries.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stages: dict[str, Stage]
+    commands: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Self:
+        """Check the content of a `dvc.lock`, and leave out what `pipeline`, that of `dvc.yaml`, has no stage for.
+
+        DVC keeps the entries of stages that were renamed or removed. FoldwiseError if a kill has left it torn.
+        """
+        try:
+            lock = cls.model_validate(content)
+        except ValidationError as error:
+            raise FoldwiseError("dvc.lock is damaged: `git checkout dvc.lock`, then `dvc repro`") from error
+        now = pipeline.get("stages")
+        if not isinstance(now, dict) or not all(isinstance(stage, dict) for stage in now.values()):
+            raise FoldwiseError("dvc.yaml has no stages: `dvc stage list` says what is wrong with it")
+        stages = {name: stage for name, stage in lock.stages.items() if name.partition("@")[0] in now}
+        # What DVC fills in (`${...}`, foreach, matrix) is not known here.
+        plain = {name: _one_line(stage["cmd"]) for name, stage in now.items() if "cmd" in stage and name in stages}
+        commands = {name: command for name, command in plain.items() if "${" not in command}
+        return cls(stages=stages, commands=commands)
+
+    def making(self, *options: str) -> str:
+        """Name of the stage that makes what these options on its command line name; FoldwiseError unless it is one."""
+        found = []
+        for name, stage in self.stages.items():
+            made = {out.path for out in stage.outs}
+            if all(stage.options.get(option) in made for option in options):
+                found.append(name)
+        if len(found) == 1:
+            return found[0]
+        wanted = " and ".join(f"--{option}" for option in options)
+        if not found:
+            raise FoldwiseError(f"dvc.lock has no results of a stage that makes its {wanted}: run `dvc repro` there")
+        raise FoldwiseError(
+            f"several stages in dvc.lock make their {wanted} ({', '.join(found)}): leave one of them in dvc.yaml, and "
+            "run `dvc repro`"
+        )
+
+    @property
+    def producers(self) -> dict[str, tuple[str, str]]:
+        """Stage and digest of each output, by path."""
+        return {out.path: (name, out.md5) for name, stage in self.stages.items() for out in stage.outs}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All knobs that stages depend on."""
+        recorded = [knobs for stage in self.stages.values() for knobs in stage.params.values()]
+        return {name: value for knobs in recorded for name, value in _flat(knobs)}
+
+    def lineage(self, stage: str) -> list[str]:
+        """Names of `stage` and of all that its outputs were made from, nearest first.
+
+        Raises
+        ------
+        FoldwiseError
+            If a stage has not been run again after one before it was, as after an interruption.
+        """
+        producers, lineage = self.producers, [stage]
+        for name in lineage:
+            for dep in self.stages[name].deps:
+                producer, digest = producers.get(dep.path, (name, dep.md5))
+                if digest != dep.md5:
+                    raise FoldwiseError(
+                        f"half a run: {dep.path} is newer than what `{name}` made of it: run `dvc repro`"
+                    )
+                if producer not in lineage:
+                    lineage.append(producer)
+        return lineage
+
+    def sources(self, stages: Sequence[str]) -> dict[str, str]:
+        """Digest of each source of `stages`, by path."""
+        made = self.producers
+        return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in made}
+
+    def changed(
+        self, stages: Sequence[str], yaml: Callable[[str], Mapping[str, Any]], digest: Callable[[str], str | None]
+    ) -> list[str]:
+        """Find the knobs, sources and commands of `stages` that are no longer what the results were made with.
+
+        Of a folder of data or an address among the sources only DVC can tell, so none is named.
+
+        Parameters
+        ----------
+        stages : sequence of str
+        yaml : callable
+            Gives the content of a file that `params` of those stages name.
+        digest : callable
+            Gives the digest of one of their sources, a file or a folder of code; None if it is gone.
+        """
+        changed = {
+            path
+            for path, recorded in self.sources(stages).items()
+            if (path.startswith("src/") if recorded.endswith(".dir") else "://" not in path)
+            and digest(path) != recorded
+        }
+        for name in stages:
+            for path, recorded in self.stages[name].params.items():
+                content, then = yaml(path), dict(_flat(recorded))
+                now = dict(_flat({knob: _get(content, knob) for knob in recorded}))
+                changed |= {knob for knob in then | now if then.get(knob) != now.get(knob)}
+            if self.commands.get(name, command := self.stages[name].cmd) != command:
+                changed.add(f"the command of `{name}`")
+        return sorted(changed)
+
+
+def digest_of(content: bytes | Mapping[str, bytes]) -> str:
+    """Digest of a file, or of a folder's files by their paths within, as DVC writes it."""
+    if isinstance(content, bytes):
+        return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    listed = [{"md5": digest_of(content[path]), "relpath": path} for path in sorted(content)]
+    return digest_of(json.dumps(listed, sort_keys=True).encode()) + ".dir"
+
+
+def describe(changed: Sequence[str]) -> str:
+    """Put what `Lock.changed` has found in a line, the first three by name."""
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"{', '.join(changed[:3])}{more} changed after its results were made: `dvc repro` would make others"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _get(tree: Any, knob: str) -> Any:
+    for part in knob.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree

@@ -1,0 +1,233 @@
+"""Comparisons in words: for the console, for pull requests (Markdown) and for programs (JSON)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from textwrap import fill
+from typing import Any
+
+from foldwise.compare.comparison import IDENTICAL, Comparison, Side
+from foldwise.compare.overrides import setting
+from foldwise.compare.runs import SCORES
+from foldwise.evaluation.statistics import PairedTest
+
+Table = list[tuple[str, ...]]
+Block = str | Table
+
+# Title of each score, what it is multiplied by (differences of hundredths are points), and decimals.
+_SHOWN = {
+    "accuracy": ("accuracy, %", 100, 2),
+    "f1_macro": ("macro F1, %", 100, 2),
+    "log_loss": ("log loss (less is better)", 1, 4),
+    "roc_auc_macro": ("macro ROC AUC, %", 100, 3),
+}
+_METHOD = "Same folds: paired t-tests, corrected for overlapping training sets."
+
+
+def sentence(comparison: Comparison) -> str:
+    """Say plainly what the corrected paired test on accuracy says, or why there is none."""
+    if comparison.pairing is None:
+        what = "folds" if comparison.unlike == ("folds",) else "data"
+        return f"not paired: the {what} differ, so it cannot be said whether B is better; {_remedy(comparison)}"
+    if comparison.pairing.identical:
+        return f"no difference: {IDENTICAL}"
+    test = comparison.pairing.accuracy
+    if comparison.verdict == "no_difference":
+        visible = _rounded([100 * test.smallest_visible], 2)[0]
+        return f"no difference can be seen; with these folds one of {visible} points or more would have been"
+    low, high = sorted([abs(test.low), abs(test.high)])
+    by, least, most = _rounded([100 * abs(test.mean), 100 * low, 100 * high], 2)
+    return f"B is {comparison.verdict} by {by} points (95% {least} to {most})"
+
+
+def text(comparisons: Sequence[Comparison]) -> str:
+    """Report on one comparison at length, or on several with one A in a table, for the console."""
+    blocks = [_aligned(block) if isinstance(block, list) else _wrapped(block) for block in _blocks(comparisons)]
+    if len(comparisons) == 1:
+        blocks.append(sentence(comparisons[0]))
+    return "\n\n".join(blocks)
+
+
+def markdown(comparisons: Sequence[Comparison]) -> str:
+    """Report as `text` does, in GitHub's Markdown, the sentence first."""
+    blocks = [_piped(block) if isinstance(block, list) else block for block in _blocks(comparisons)]
+    if len(comparisons) == 1:
+        blocks.insert(0, f"**{sentence(comparisons[0])}**")
+    return "\n\n".join(blocks)
+
+
+def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Report for `json.dumps`; more than one comparison stand in a list under `comparisons`.
+
+    Scores and their differences (B's less A's) are fractions or nats, `rope` is in points; None is what cannot be had,
+    as are all differences under the verdict `not_paired`.
+    """
+    if len(comparisons) > 1:
+        return {"comparisons": [_content(comparison) for comparison in comparisons]}
+    return {**_content(comparisons[0]), "sentence": sentence(comparisons[0])}
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    pairing = comparison.pairing
+    scores = {}
+    for name in SCORES:
+        test = pairing.tests[name] if pairing else None
+        scores[name] = {
+            "a": comparison.a.means[name],
+            "b": comparison.b.means[name],
+            "difference": test and test.mean,
+            "ci95_low": test and test.low,
+            "ci95_high": test and test.high,
+            "p": test and test.p,
+            "smallest_visible": test and test.smallest_visible,
+        }
+    return {
+        "verdict": comparison.verdict,
+        "p": pairing and pairing.p,
+        "a": asdict(comparison.a),
+        "b": asdict(comparison.b),
+        "unlike": comparison.unlike,
+        "parameters": comparison.parameters,
+        "sources": comparison.sources,
+        "scores": scores,
+        "rope": comparison.rope,
+        "posterior": pairing and asdict(pairing.posterior),
+        "mcnemar": pairing and asdict(pairing.mcnemar),
+        "notes": comparison.notes,
+    }
+
+
+def _blocks(comparisons: Sequence[Comparison]) -> Iterator[Block]:
+    if len(comparisons) == 1:
+        yield from _one(comparisons[0])
+    else:
+        yield from _many(comparisons)
+    said = len(comparisons) == 1 and comparisons[0].pairing and comparisons[0].pairing.identical
+    notes = dict.fromkeys(note for comparison in comparisons for note in comparison.notes)
+    yield from (f"Note: {note}." for note in notes if not (said and note == IDENTICAL))
+
+
+def _one(comparison: Comparison) -> Iterator[Block]:
+    sides = {"A": comparison.a, "B": comparison.b}
+    if comparison.pairing and comparison.pairing.identical:
+        yield f"{IDENTICAL}."
+    yield [
+        ("", "run", "folds", "accuracy, %", "95% interval"),
+        *((letter, _name(side), _folds(side), *_own(side)) for letter, side in sides.items()),
+    ]
+    if comparison.parameters:
+        knobs = comparison.parameters.items()
+        yield [("parameter", "A", "B"), *((knob, _value(both, "a"), _value(both, "b")) for knob, both in knobs)]
+    else:
+        yield "No parameter differs."
+    if comparison.sources:
+        yield f"Code that differs: {', '.join(comparison.sources)}."
+    if comparison.pairing is None:
+        yield "Each interval is of its own run; whether they overlap is no test."
+        return
+    tests = comparison.pairing.tests
+    yield [
+        ("score", "A", "B", "B - A", "95% interval", "p"),
+        *((_SHOWN[name][0], *_means(comparison, name), *_difference(tests[name], name)) for name in SCORES),
+    ]
+    yield _METHOD
+    belief, answers = comparison.pairing.posterior, comparison.pairing.mcnemar
+    yield (
+        f"Probability that B is better {_percent(belief.p_better)}, practically the same (within {comparison.rope:g} "
+        f"points) {_percent(belief.p_same)}, worse {_percent(belief.p_worse)}."
+    )
+    where = "Out of fold" if comparison.a.repeats == 1 else "Out of fold, in the first repeat"
+    yield (
+        f"{where}, {answers.only_a} images are right in A alone and {answers.only_b} in B alone: McNemar's exact "
+        f"p {_p(answers.p)}; it speaks of these models only, and does not decide."
+    )
+
+
+def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
+    first = comparisons[0].a
+    rows: Table = [("", "run", "accuracy, %", "B - A, points", "95% interval", "p", "p, Holm", "verdict")]
+    rows.append(("A", _name(first), _own(first)[0], "", "", "", "", ""))
+    for comparison in comparisons:
+        pairing = comparison.pairing
+        told = (*_difference(pairing.accuracy, "accuracy"), _p(pairing.p)) if pairing else ("", "", "", "")
+        rows.append(("B", _name(comparison.b), _own(comparison.b)[0], *told, comparison.verdict.replace("_", " ")))
+    yield rows
+    yield f"{_METHOD} Verdicts follow p adjusted by Holm's method for several comparisons; intervals are not adjusted."
+    unpaired = [comparison for comparison in comparisons if comparison.pairing is None]
+    yield from (f"{comparison.b.name}: {sentence(comparison)}." for comparison in unpaired)
+
+
+def _remedy(comparison: Comparison) -> str:
+    """Say how to get runs that can be paired: by a whole command, which also turns what else makes B's recipe."""
+    knobs = {knob: both for knob, both in comparison.parameters.items() if knob != "data.mirror"}  # same files anywhere
+    pairing = [knob for knob in knobs if knob.startswith(("data.", "cv."))]
+    if not pairing or not all("a" in both for both in knobs.values()):
+        return "run both again with the same code and original files"
+    wanted = {knob: both.get("a" if knob in pairing else "b", both["a"]) for knob, both in knobs.items()}
+    settings = " ".join(setting(knob, value) for knob, value in wanted.items())
+    return f"run B again with A's, in a checkout of A: `dvc exp run {settings}`"
+
+
+def _name(side: Side) -> str:
+    return side.name if side.commit is None or side.commit.startswith(side.name) else f"{side.name} ({side.commit[:7]})"
+
+
+def _folds(side: Side) -> str:
+    return str(side.k) if side.repeats == 1 else f"{side.repeats} x {side.k}"
+
+
+def _own(side: Side) -> tuple[str, str]:
+    own = side.accuracy
+    mean, low, high = _rounded([100 * own.mean, 100 * own.low, 100 * own.high], 2)
+    return mean, f"{low} to {high}"
+
+
+def _means(comparison: Comparison, name: str) -> tuple[str, str]:
+    _, scale, decimals = _SHOWN[name]
+    means = comparison.a.means[name], comparison.b.means[name]
+    a, b = ("" if mean is None else f"{scale * mean:.{decimals}f}" for mean in means)
+    return a, b
+
+
+def _difference(test: PairedTest | None, name: str) -> tuple[str, str, str]:
+    if test is None:
+        return "", "", ""
+    _, scale, decimals = _SHOWN[name]
+    mean, low, high = _rounded([scale * test.mean, scale * test.low, scale * test.high], decimals, sign="+")
+    return mean, f"{low} to {high}", _p(test.p)
+
+
+def _rounded(values: Sequence[float], decimals: int, sign: str = "") -> list[str]:
+    """Round alike; to more decimals where one of the last two, an interval's ends, would else become 0."""
+    while decimals < 6 and any(abs(value) > 1e-9 and not round(value, decimals) for value in values[-2:]):
+        decimals += 1
+    return [f"{value:{sign}.{decimals}f}" for value in values]
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _percent(probability: float) -> str:
+    if 0 < probability < 0.001:
+        return "<0.1%"
+    return ">99.9%" if 0.999 < probability < 1 else f"{probability:.1%}"
+
+
+def _value(both: dict[str, Any], side: str) -> str:
+    value = both.get(side, "(no such knob)")
+    return "(empty)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _wrapped(line: str) -> str:
+    return fill(line, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _aligned(table: Table) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _piped(table: Table) -> str:
+    header, *rows = (f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in table)
+    return "\n".join([header, "|---" * len(table[0]) + "|", *rows])

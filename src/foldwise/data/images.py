@@ -1,0 +1,197 @@
+"""The one on-disk form of images and labels, whatever data set they came from."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foldwise.base.errors import FoldwiseError
+from foldwise.base.files import read_array, read_json, write_array, write_json, writing
+
+# Enough images for NumPy to be busy, few enough to stay in the processor's cache.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Training and test images of one data set.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    classes : tuple of str
+        Name of each class; a label is an index into it.
+    train_images, test_images : (N, C, H, W) uint8
+    train_labels, test_labels : (N,) int64
+    mean, std : (C,) float
+        Of the training images' pixels, by channel, on the 0-1 scale.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def measured(
+        cls,
+        name: str,
+        classes: tuple[str, ...],
+        train: tuple[NDArray[np.uint8], NDArray[np.int64]],
+        test: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    ) -> Self:
+        """Join images and labels, and measure the training images' pixels."""
+        return cls(name, classes, *train, *test, *pixel_statistics(train[0]))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+
+class _Meta(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str
+    classes: list[str] = Field(min_length=2)
+    shape: list[int] = Field(min_length=3, max_length=3)
+    n_train: int
+    n_test: int
+    mean: list[float]
+    std: list[float]
+
+
+def pixel_statistics(
+    images: NDArray[np.uint8], chosen: NDArray[np.int64] | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure the mean and the (population) standard deviation of the pixels of each channel on the 0-1 scale.
+
+    The sums are integers, so the result is exact up to its last rounding and depends on no order of summation.
+
+    Parameters
+    ----------
+    images : (N, C, H, W) uint8
+    chosen : (n,) int64, optional
+        Indices of the images to measure, which are not copied all at once; all by default.
+
+    Returns
+    -------
+    mean, std : (C,) float
+    """
+    values, chosen = np.arange(256), np.arange(len(images)) if chosen is None else chosen
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(chosen), _BLOCK):
+            counts += np.bincount(images[chosen[start : start + _BLOCK], channel].ravel(), minlength=256)
+        n, total, squares = int(counts.sum()), int(counts @ values), int(counts @ values**2)
+        means.append(total / (255 * n))
+        deviations.append(math.sqrt(n * squares - total**2) / (255 * n))
+    return tuple(means), tuple(deviations)
+
+
+def save(data: Images, directory: Path) -> None:
+    """Write images, labels and `meta.json` into `directory`, which afterwards holds nothing else.
+
+    Raises
+    ------
+    FoldwiseError
+        If the data cannot be trained on, or the disk does not take them; an earlier `directory` is then still whole.
+    """
+    entry = f"correct the entry of {data.name} in src/foldwise/sources/datasets.py"
+    flat = [channel for channel, std in enumerate(data.std) if std == 0]
+    if flat:
+        raise FoldwiseError(
+            f"{data.name}: channel {flat[0]} has one value in all training images: {entry}, which is to leave such a "
+            "channel out, or raise data.subset where it is set"
+        )
+    if wrong := _wrong(data):
+        raise FoldwiseError(f"{data.name}: {wrong}: {entry}, or run `dvc repro` where data/raw was changed by hand")
+    with writing(directory) as temporary:
+        write_array(temporary / "train_images.npy", data.train_images)
+        write_array(temporary / "train_labels.npy", data.train_labels)
+        write_array(temporary / "test_images.npy", data.test_images)
+        write_array(temporary / "test_labels.npy", data.test_labels)
+        write_json(temporary / "meta.json", _meta(data))
+
+
+def load(directory: Path) -> Images:
+    """Map what `save` wrote into memory.
+
+    Raises
+    ------
+    FoldwiseError
+        If a file is missing or corrupt, has another type or shape, or does not agree with the others.
+    """
+    path = directory / "meta.json"
+    content = read_json(path)
+    try:
+        meta = _Meta.model_validate(content)
+    except ValidationError as error:
+        knob = ".".join(map(str, error.errors()[0]["loc"])) or "content"
+        raise FoldwiseError(f"{path}: {knob} is not as `normalize` writes it: {_REMEDY}") from error
+    data = Images(
+        meta.name,
+        tuple(meta.classes),
+        read_array(directory / "train_images.npy", np.uint8, ndim=4),
+        read_array(directory / "train_labels.npy", np.int64, ndim=1),
+        read_array(directory / "test_images.npy", np.uint8, ndim=4),
+        read_array(directory / "test_labels.npy", np.int64, ndim=1),
+        tuple(meta.mean),
+        tuple(meta.std),
+    )
+    if wrong := _wrong(data):
+        raise FoldwiseError(f"{directory}: {wrong}: {_REMEDY}")
+    if _meta(data) != content:
+        raise FoldwiseError(f"{path} does not describe the images beside it: {_REMEDY}")
+    return data
+
+
+_REMEDY = "delete the folder and run `dvc repro`"
+
+
+def _meta(data: Images) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "classes": list(data.classes),
+        "shape": list(data.shape),
+        "n_train": len(data.train_images),
+        "n_test": len(data.test_images),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+
+
+def _wrong(data: Images) -> str:
+    """Say in a few words what cannot be trained on; empty if all can."""
+    for split, images, labels in (
+        ("train", data.train_images, data.train_labels),
+        ("test", data.test_images, data.test_labels),
+    ):
+        if len(images) != len(labels):
+            return f"{len(images)} {split} images but {len(labels)} labels"
+        if images.shape[1:] != data.shape:
+            return "train and test images differ in shape"
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(data.classes):
+            return f"a {split} label is {low if low < 0 else high}, outside 0 to {len(data.classes) - 1}"
+    if data.train_labels.min() == data.train_labels.max():
+        return "all train labels are of one class"
+    if len({name for name in data.classes if isinstance(name, str)}) < len(data.classes):
+        return "the names of the classes are not text, each another"
+    if not len(data.mean) == len(data.std) == data.shape[0]:
+        return "mean and std are not one number per channel"
+    # A channel without contrast cannot be brought to unit variance.
+    if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(data.mean, data.std, strict=True)):
+        return f"mean {data.mean} or std {data.std} is out of range"
+    return ""

@@ -1,0 +1,1 @@
+"""The numbers and pictures of one run."""

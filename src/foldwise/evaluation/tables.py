@@ -1,0 +1,238 @@
+"""The tables behind the plots: small and tidy, never one row per image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from foldwise.evaluation import scores
+from foldwise.evaluation.results import OUT_OF_FOLD, Labels, LogProbabilities, Predictions, Results
+from foldwise.evaluation.statistics import MeanInterval, mean_interval, wilson
+
+FOLDS_DRAWN = 60
+POINTS = 100
+ROWS = 1500
+GALLERY = 24
+# The smallest rates that the stretched axes, here and in .dvc/plots, tell from none.
+SMALLEST_ERROR = 1e-3
+SMALLEST_FALSE_POSITIVE = 1e-4
+SCORES = {
+    "accuracy": "accuracy",
+    "f1_macro": "macro F1",
+    "log_loss": "log loss (lower is better)",
+    "roc_auc_macro": "macro ROC AUC",
+}
+
+
+def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.DataFrame]:
+    """Make every table that a plot shows, by file name without suffix.
+
+    Parameters
+    ----------
+    results : Results
+    rescaled : Results, optional
+        The same after temperature scaling, for the reliability diagram.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Floats are rounded to six decimals. No table is empty.
+    """
+    predictions = results.predictions()
+    cooler = {f"{name}, one temperature": one for name, one in rescaled.predictions().items()} if rescaled else {}
+    ratio = 1 / int(results.assignments.max())
+    made = {
+        "loss_by_batch": loss_by_batch(results.steps),
+        "loss_by_epoch": by_epoch(results.epochs, "loss"),
+        "accuracy_by_epoch": by_epoch(results.epochs, "accuracy"),
+        "fold_scores": fold_scores(results.scores, ratio),
+        "class_scores": class_scores(predictions, results.classes),
+        "confusion": confusion(predictions, results.classes),
+        "roc": roc(predictions, results.classes),
+        "reliability": reliability_curves({**predictions, **cooler}),
+        "label_suspicion": label_suspicion(*predictions[OUT_OF_FOLD], results.classes),
+    }
+    return {name: table.round(6) for name, table in made.items()}
+
+
+def loss_by_batch(steps: pd.DataFrame) -> pd.DataFrame:
+    """Thin the training loss to a running mean: fold, step, loss.
+
+    Each fold's steps are cut into at most `POINTS` equal stretches (fewer where there are many folds); a row is the
+    mean loss of a stretch, at its last step.
+    """
+    steps = _named_folds(steps)
+    stretches = _points(steps["fold"].nunique())
+    length = -(-int(steps["step"].max()) // stretches)
+    groups = steps.groupby(["fold", (steps["step"] - 1) // length], sort=False)
+    made = groups.agg(step=("step", "last"), loss=("loss", "mean")).reset_index("fold")
+    return made.assign(images="training")
+
+
+def by_epoch(epochs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Arrange `score` ("loss" or "accuracy") of every epoch in rows: fold, images (training or validation), epoch."""
+    epochs = _named_folds(epochs)
+    last = int(epochs["epoch"].max())
+    shown = np.unique(np.linspace(1, last, min(last, _points(epochs["fold"].nunique()))).round())
+    epochs = epochs[epochs["epoch"].isin(shown)]
+    parts = {"validation": f"validation_{score}", "training": f"train_{score}"}
+    return pd.concat(
+        [epochs[["fold", "epoch"]].assign(images=part, **{score: epochs[column]}) for part, column in parts.items()]
+    )
+
+
+def score_intervals(folds: pd.DataFrame, test_train_ratio: float) -> dict[str, MeanInterval]:
+    """Give the corrected interval of the mean of each score in `SCORES` that at least two folds have."""
+    found = {}
+    for column in SCORES:
+        known = folds[column].dropna().to_numpy(dtype=np.float64)
+        if len(known) > 1:
+            resolution = 1 / int(folds["n"].min()) if column == "accuracy" else 0.0
+            clip = column != "log_loss"
+            found[column] = mean_interval(known, test_train_ratio, resolution=resolution, clip=clip)
+    return found
+
+
+def fold_scores(folds: pd.DataFrame, test_train_ratio: float) -> pd.DataFrame:
+    """Arrange the held-out scores in rows: fold, measure, score; every row has the mean and its 95 % interval."""
+    named = _named_folds(folds)
+    rows = []
+    for column, interval in score_intervals(folds, test_train_ratio).items():
+        known = named.loc[named[column].notna(), ["fold", column]].rename(columns={column: "score"})
+        known.insert(1, "measure", SCORES[column])
+        rows.append(known.assign(mean=interval.mean, low=max(interval.low, 0.0), high=interval.high))
+    return pd.concat(rows)
+
+
+def class_scores(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
+    """Score every class: predictions, measure (precision, recall, F1, ROC AUC), class, score (missing if undefined)."""
+    measures = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC AUC"}
+    rows = []
+    for name, (log_probabilities, labels) in predictions.items():
+        by_class = scores.by_class(log_probabilities, labels)
+        for column, measure in measures.items():
+            row = {"predictions": name, "measure": measure, "class": classes, "score": by_class[column]}
+            rows.append(pd.DataFrame(row))
+    return pd.concat(rows)
+
+
+def confusion(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
+    """Count the images of every pair of classes: predictions, actual, predicted, images.
+
+    Where there are more than `ROWS` pairs, those without images are left out, but for the diagonal, which comes first.
+    """
+    rows = []
+    for name, (log_probabilities, labels) in predictions.items():
+        cells = list(np.ndenumerate(scores.confusion(log_probabilities, labels)))
+        if len(cells) > ROWS:
+            cells = [cell for cell in cells if cell[0][0] == cell[0][1] or cell[1]]
+            cells.sort(key=lambda cell: cell[0][0] != cell[0][1])
+        rows += [(name, classes[i], classes[j], count) for (i, j), count in cells]
+    return pd.DataFrame(rows, columns=["predictions", "actual", "predicted", "images"])
+
+
+def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
+    """Trace each class against the rest, at most `POINTS` thresholds: predictions, class and the two rates.
+
+    Points are kept at even distances along the curve as it is drawn, on logarithmic axes, fewer where there are many
+    classes. A class that is absent, or the only one, has no curve; where none has one, chance stands in.
+    """
+    curves = []
+    points = max(10, _points(len(classes)))
+    for name, (log_probabilities, labels) in predictions.items():
+        odds = scores.log_odds(log_probabilities)
+        for number, title in enumerate(classes):
+            if 0 < (labels == number).sum() < len(labels):
+                false, true, _ = roc_curve(labels == number, odds[:, number])
+                start = np.flatnonzero(false == 0).max()
+                false, true = false[start:], true[start:]
+                drawn = np.log1p(false / SMALLEST_FALSE_POSITIVE) - np.log1p((1 - true) / SMALLEST_ERROR)
+                even = np.interp(np.linspace(drawn[0], drawn[-1], points), drawn, np.arange(len(drawn)))
+                kept = np.unique(even.round().astype(int))
+                curve = {"false_positive_rate": false[kept], "true_positive_rate": true[kept]}
+                curves.append(pd.DataFrame({"predictions": name, "class": title, **curve}))
+        if len(np.unique(labels)) < 2:
+            chance = {"false_positive_rate": [0.0, 1.0], "true_positive_rate": [0.0, 1.0]}
+            curves.append(pd.DataFrame({"predictions": name, "class": "chance", **chance}))
+    return pd.concat(curves)
+
+
+def reliability_curves(predictions: Predictions) -> pd.DataFrame:
+    """Compare confidence with accuracy in bins of about equally many images.
+
+    Columns: predictions, confidence, accuracy, low and high (Wilson's 95 % interval of the accuracy), images.
+    """
+    rows = []
+    for name, (log_probabilities, labels) in predictions.items():
+        bins = scores.reliability(log_probabilities, labels)
+        for confidence, accuracy, count in zip(bins.confidence, bins.accuracy, bins.count, strict=True):
+            interval = wilson(round(accuracy * count), int(count))
+            rows.append((name, confidence, accuracy, interval.low, interval.high, count))
+    return pd.DataFrame(rows, columns=["predictions", "confidence", "accuracy", "low", "high", "images"])
+
+
+def mistakes(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFrame:
+    """Find the mistakes made with most confidence: index, actual, predicted (numbers) and probability; may be empty."""
+    predicted, highest = log_probabilities.argmax(axis=1), np.exp(log_probabilities.max(axis=1))
+    wrong = np.flatnonzero(predicted != labels)
+    certainty = scores.log_odds(log_probabilities[wrong]).max(axis=1)
+    worst = wrong[np.argsort(-certainty, kind="stable")][:GALLERY]
+    return pd.DataFrame(
+        {"index": worst, "actual": labels[worst], "predicted": predicted[worst], "probability": highest[worst]}
+    )
+
+
+def label_suspicion(log_probabilities: LogProbabilities, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
+    """Find the images whose given label is contradicted by models that did not see them: all, up to `ROWS`.
+
+    Ranked by the normalised margin of confident learning: the given label's probability less that of the most probable
+    other class [1]_; margins that round to -1 by the given label's log-odds. Where none is contradicted, the image
+    that comes nearest is given alone.
+
+    Returns
+    -------
+    DataFrame
+        rank (from 1), index (of the image), given, suggested (class names), given_probability, suggested_probability.
+
+    References
+    ----------
+    .. [1] Northcutt, Jiang and Chuang (2021), "Confident learning: estimating uncertainty in dataset labels",
+       Journal of Artificial Intelligence Research 70, section 3.2.
+    """
+    images = np.arange(len(labels))
+    probabilities = scores.probabilities(log_probabilities)
+    given = probabilities[images, labels]
+    others = probabilities.copy()
+    others[images, labels] = -1
+    suggested = others.argmax(axis=1)
+    margin = given - others.max(axis=1)
+    odds = scores.log_odds(log_probabilities)[images, labels]
+    first = np.lexsort((odds, margin))[: max(1, min(ROWS, int((margin < 0).sum())))]
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(first) + 1),
+            "index": first,
+            "given": [classes[number] for number in labels[first]],
+            "suggested": [classes[number] for number in suggested[first]],
+            "given_probability": given[first],
+            "suggested_probability": probabilities[first, suggested[first]],
+        }
+    )
+
+
+def _named_folds(table: pd.DataFrame) -> pd.DataFrame:
+    # Leave-one-out has a fold for each image: no eye and no page takes more lines than these.
+    names = "fold " + table["fold"].astype(str)
+    if table["repeat"].nunique() > 1:
+        names = "r" + table["repeat"].astype(str) + " f" + table["fold"].astype(str)
+    named = table.assign(fold=names)
+    distinct = names.unique()
+    if len(distinct) > FOLDS_DRAWN:
+        kept = distinct[np.linspace(0, len(distinct) - 1, FOLDS_DRAWN).round().astype(int)]
+        named = named[names.isin(kept)]
+    return named
+
+
+def _points(lines: int) -> int:
+    return min(POINTS, ROWS // lines)

@@ -1,0 +1,1 @@
+"""Many folds: which runs when, on which worker."""

@@ -1,0 +1,1 @@
+"""One fold: its network, its training, its predictions."""

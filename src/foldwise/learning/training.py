@@ -1,0 +1,243 @@
+"""One fold: arrays and indices in, a trained model and its curves out; no files, no printing."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from foldwise.base.errors import FoldwiseError
+from foldwise.base.params import Train
+from foldwise.learning.augmentation import augment
+from foldwise.learning.optimization import Muon, first_layer, learning_rate, make_optimizer, remedy
+from foldwise.learning.prediction import log_probabilities
+from foldwise.learning.randomness import Streams, generator, seed_torch
+
+# Held-out images that are predicted after an epoch: a curve needs no more, and all would take a sixth of the time.
+WATCHED = 4000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images, their labels, and which of them one fold trains on and holds out.
+
+    Attributes
+    ----------
+    images : (N, C, H, W) uint8 tensor
+    labels : (N,) int64 tensor
+    training, held_out : (n,) int64 arrays
+        Indices.
+    """
+
+    images: Tensor
+    labels: Tensor
+    training: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+@dataclass
+class Training:
+    """All that changes while one fold is trained, so that it can go on at any epoch.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Maps raw pixels to logits; on the device of the images.
+    optimizer : torch.optim.Optimizer or Muon
+    epochs : list of list of float
+        For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
+    losses : list of float
+        Loss of each finished step.
+    seen : (2, N) float32 tensor
+        Loss of each image, and whether it was classified correctly, when it was last trained on.
+    best : dict
+        Under early stopping, the weights of the best epoch so far.
+    best_epoch : int
+    best_loss : float
+        Its loss on the inner split.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer | Muon
+    epochs: list[list[float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seen: Tensor = field(default_factory=lambda: torch.empty(0))
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_loss: float = math.inf
+
+    @classmethod
+    def start(cls, model: nn.Module, train: Train) -> "Training":
+        """Make the optimiser for a model with fresh weights."""
+        model = model.to(memory_format=torch.channels_last)
+        return cls(model, make_optimizer(model, train))
+
+
+def fit(
+    training: Training,
+    samples: Samples,
+    train: Train,
+    streams: Streams,
+    report: Callable[[Training], None],
+    until: int | None = None,
+) -> None:
+    """Train a model in place, from wherever `training` stands.
+
+    Parameters
+    ----------
+    training : Training
+        Fresh, or brought back to the end of an epoch.
+    samples : Samples
+        The held-out images are predicted for the curves alone: after each epoch at most `WATCHED` of them, evenly
+        spread, and all after the last of `train.epochs`. Nothing is selected on them.
+    train : Train
+        The recipe.
+    streams : Streams
+        The fold's randomness.
+    report : callable
+        Called after each epoch.
+    until : int, optional
+        Epochs after which to stop, in order to go on elsewhere; without it the training is brought to its end.
+
+    Raises
+    ------
+    FoldwiseError
+        If the loss is not finite, or batches or the inner split of early stopping cannot be made.
+    """
+    indices, inner = samples.training, None
+    if train.patience:
+        indices, inner = _set_aside(samples, train.inner_fraction, streams.inner)
+    _check_batches(training.model, train, len(indices))
+    for epoch in range(len(training.epochs), until or train.epochs):
+        if inner is not None and epoch - training.best_epoch > train.patience:
+            break
+        _train_epoch(training, samples, indices, train, streams, epoch)
+        seen = training.seen[:, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
+        stride = 1 if epoch + 1 == train.epochs else math.ceil(len(samples.held_out) / WATCHED)
+        training.epochs.append([epoch + 1, *seen, *_score(training, samples, samples.held_out[::stride], train)])
+        if inner is not None:
+            loss, _ = _score(training, samples, inner, train)
+            if loss < training.best_loss:
+                training.best = {name: weight.clone() for name, weight in training.model.state_dict().items()}
+                training.best_epoch, training.best_loss = epoch, loss
+        report(training)
+    if training.best and until is None:
+        training.model.load_state_dict(training.best)
+
+
+def _check_batches(model: nn.Module, train: Train, n: int) -> None:
+    """Refuse batches of one image where they are normalised; from three images a batch on, only one image makes one."""
+    _train_mode(model)
+    normalised = any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules())
+    hardest = math.ceil(train.hardest * n)
+    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in (n, hardest)[: train.epochs]):
+        what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
+        if n == 1:
+            what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
+        elif hardest == 1:
+            what = f"train.hardest leaves one of {n} images: raise it to {math.ceil(200 / n) / 100:g} or more"
+        raise FoldwiseError(f"batches of one image are too few for batch normalisation, and {what}")
+
+
+def _train_epoch(
+    training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
+) -> None:
+    """Take every image once; after the first epoch, the hardest share of them."""
+    model, optimizer, device = training.model, training.optimizer, samples.images.device
+    seed_torch(streams.dropout, epoch)
+    augmentation = generator(streams.augmentation, epoch)
+    hardest = math.ceil(train.hardest * len(indices))
+    first, later = (math.ceil(n / train.batch_size) for n in (len(indices), hardest))
+    steps, before, total = later if epoch else first, len(training.losses), first + later * (train.epochs - 1)
+    if epoch == 0:
+        training.seen = torch.zeros((2, len(samples.labels)), device=device)
+    elif hardest < len(indices):
+        ranked = np.argsort(-training.seen[0].cpu().numpy()[indices], kind="stable")
+        indices = indices[np.sort(ranked[:hardest])]
+    order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
+    losses = torch.empty(steps, device=device)
+    if train.freeze_after and epoch >= train.freeze_after:
+        for weight in first_layer(model):
+            weight.requires_grad_(False)
+    _train_mode(model)
+    # Batches of nearly equal size: no image is left out, and none makes a batch alone.
+    for step, batch in enumerate(order.tensor_split(steps)):
+        rate = learning_rate(before + step, total, train.schedule, train.lr)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        images = augment(samples.images[batch], train.augment, augmentation)
+        labels = samples.labels[batch]
+        with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+            each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
+            loss = each.mean()
+        losses[step] = loss.detach()
+        if device.type == "cpu":  # on another device a look at each step would make it wait
+            _check_finite(losses[step : step + 1], before + step, training, train)
+        model.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
+    _check_finite(losses, before, training, train)
+    training.losses += losses.tolist()
+
+
+def _check_finite(losses: Tensor, done: int, training: Training, train: Train) -> None:
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        step = done + int(bad[0]) + 1
+        loss, what = float(losses[bad[0]]), remedy(training.optimizer, train, step)
+        raise FoldwiseError(f"the loss is {loss} at step {step}: {what}")
+
+
+def _score(training: Training, samples: Samples, indices: NDArray[np.int64], train: Train) -> tuple[float, float]:
+    """Mean log loss in nats and accuracy on some images."""
+    model = training.model
+    chosen = torch.from_numpy(indices).to(samples.images.device)
+    predicted, labels = log_probabilities(model, samples.images[chosen]), samples.labels[chosen]
+    loss = float(functional.nll_loss(predicted, labels))
+    if not math.isfinite(loss):
+        what = remedy(training.optimizer, train, len(training.losses) + 1)
+        raise FoldwiseError(f"the loss is {loss} after an epoch: {what}")
+    return loss, float((predicted.argmax(dim=1) == labels).float().mean())
+
+
+def _set_aside(
+    samples: Samples, fraction: float, stream: np.random.SeedSequence
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from sklearn.model_selection import train_test_split  # takes a second to load, and most runs do without
+
+    seed = int(stream.generate_state(1)[0])
+    labels = samples.labels[torch.from_numpy(samples.training).to(samples.labels.device)].cpu().numpy()
+    present, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        alone = f"class {present[counts.argmin()]} has one training image"
+        raise FoldwiseError(f"{alone}, too few for the split of early stopping: set train.patience to 0")
+    # Each side needs as many images as there are classes; two of each class leave a fraction that does.
+    few, many = len(present), len(labels) - len(present)
+    n, aside = len(labels), math.ceil(fraction * len(labels))
+    if not few <= aside <= many:
+        nearest, purpose = (few, "stop on") if aside < few else (many, "train on")
+        rounded = (round((nearest - 0.5) / n, digits) for digits in itertools.count(1))
+        fits = next(found for found in rounded if few <= math.ceil(found * n) <= many)
+        raise FoldwiseError(
+            f"train.inner_fraction is {fraction}, which of {n} training images leaves too few of {few} classes to "
+            f"{purpose}: set it to {fits}, or train.patience to 0"
+        )
+    training, inner = train_test_split(samples.training, test_size=fraction, random_state=seed, stratify=labels)
+    return np.sort(training), np.sort(inner)
+
+
+def _train_mode(model: nn.Module) -> None:
+    """Training mode, except for frozen layers, whose running statistics are frozen too."""
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()

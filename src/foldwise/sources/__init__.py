@@ -1,0 +1,1 @@
+"""Where the original bytes come from, and how they are decoded."""

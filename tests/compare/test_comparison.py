@@ -1,0 +1,189 @@
+"""Answers on runs made up in memory, against SciPy, statsmodels and sums done by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from small_runs import SIZE, run
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from foldwise.compare.comparison import compare, compare_all
+
+A = [0.90, 0.92, 0.91, 0.93, 0.89]
+BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
+NOISE = [0.91, 0.90, 0.93, 0.92, 0.90]
+WORSE = [0.80, 0.83, 0.82, 0.82, 0.79]
+
+
+def corrected(differences, k):
+    """SciPy's plain t-test, its standard error widened by Nadeau and Bengio's factor."""
+    plain = stats.ttest_1samp(differences, 0)
+    widened = np.sqrt((1 / len(differences) + 1 / (k - 1)) / (1 / len(differences)))
+    interval = plain.confidence_interval(0.95)
+    half = (interval.high - interval.low) / 2 * widened
+    mean = np.mean(differences)
+    p = 2 * stats.t.sf(abs(plain.statistic) / widened, plain.df)
+    return mean, mean - half, mean + half, p
+
+
+@pytest.mark.parametrize(("b", "verdict"), [(BETTER, "better"), (WORSE, "worse"), (NOISE, "no_difference")])
+def test_the_verdict_follows_the_accuracies(b, verdict):
+    assert compare(run(A), run(b, "b"), 0.1).verdict == verdict
+
+
+def test_the_verdict_follows_accuracy_where_other_scores_disagree():
+    b = run(NOISE, "b", scores={"f1_macro": BETTER, "log_loss": WORSE, "roc_auc_macro": BETTER})
+    assert compare(run(A), b, 0.1).verdict == "no_difference"
+
+
+def test_mcnemar_does_not_decide():
+    labels = run(A).outcome.labels
+    right = 9 * np.eye(3, dtype=np.float32)[labels][None]
+    compared = compare(run(A, out_of_fold=-right), run(NOISE, "b", out_of_fold=right), 0.1)
+    assert (compared.pairing.mcnemar.p < 1e-9, compared.verdict) == (True, "no_difference")
+
+
+@pytest.mark.parametrize("score", ["accuracy", "log_loss"])
+def test_differences_of_one_repeat_are_those_of_the_corrected_t_test(score):
+    b = run(BETTER, "b", scores={"log_loss": WORSE})
+    test = compare(run(A), b, 0.1).pairing.tests[score]
+    expected = corrected(np.subtract(WORSE if score == "log_loss" else BETTER, A), k=5)
+    assert (test.mean, test.low, test.high, test.p) == pytest.approx(expected)
+
+
+def test_differences_of_repeats_are_those_of_the_corrected_t_test():
+    a, b = np.random.default_rng(0).uniform(0.5, 1, (2, 12))
+    test = compare(run(a, repeats=3), run(b, "b", repeats=3), 0.1).pairing.accuracy
+    assert (test.mean, test.low, test.high, test.p) == pytest.approx(corrected(b - a, k=4))
+
+
+def test_equal_accuracies_leave_the_doubt_of_one_image():
+    half = compare(run(A), run(A, "b"), 0.1).pairing.accuracy.smallest_visible
+    # One image of a fold answered otherwise, of which 1 / k are expected to be: s = 1 / 1000 * sqrt(1 / 5)
+    error = np.sqrt(1 / 5) / SIZE * np.sqrt(1 / 5 + 1 / 4)
+    assert half == pytest.approx(stats.t.ppf(0.975, 4) * error)
+
+
+def test_probabilities_are_of_the_difference_in_accuracy_beyond_the_rope_in_points():
+    posterior = compare(run(A), run(NOISE, "b"), rope=2.0).pairing.posterior
+    mean, low, high, _ = corrected(np.subtract(NOISE, A), k=5)
+    scale = (high - low) / 2 / stats.t.ppf(0.975, 4)
+    belief = stats.t(4, mean, scale)
+    expected = belief.cdf(-0.02), belief.cdf(0.02) - belief.cdf(-0.02), belief.sf(0.02)
+    assert (posterior.p_worse, posterior.p_same, posterior.p_better) == pytest.approx(expected)
+
+
+def test_mcnemar_is_that_of_statsmodels_on_the_first_repeat():
+    a, b = run(A * 2, repeats=2, seed=1), run(A * 2, "b", repeats=2, seed=2)
+    found = compare(a, b, 0.1).pairing.mcnemar
+    a_right, b_right = (one.outcome.out_of_fold[0].argmax(1) == one.outcome.labels for one in (a, b))
+    counts = [[sum((a_right == x) & (b_right == y)) for y in (True, False)] for x in (True, False)]
+    assert (found.only_a, found.only_b) == (counts[0][1], counts[1][0])
+    assert found.p == pytest.approx(mcnemar(counts, exact=True).pvalue)
+
+
+def test_folds_without_a_score_in_one_run_are_left_out_of_its_test():
+    gap = [np.nan, *BETTER[1:]]
+    test = compare(run(A), run(BETTER, "b", scores={"roc_auc_macro": gap}), 0.1).pairing.tests["roc_auc_macro"]
+    assert (test.mean, test.df) == (pytest.approx(np.mean(np.subtract(BETTER, A)[1:])), 3)
+
+
+def test_a_score_that_one_fold_alone_has_is_not_tested():
+    lone = [0.9, *[np.nan] * 4]
+    compared = compare(run(A), run(BETTER, "b", scores={"roc_auc_macro": lone}), 0.1)
+    assert compared.pairing.tests["roc_auc_macro"] is None
+    assert compared.b.means["roc_auc_macro"] == 0.9
+
+
+def test_a_score_that_no_fold_has_has_no_mean():
+    none = [np.nan] * 5
+    assert compare(run(A, scores={"roc_auc_macro": none}), run(A, "b"), 0.1).a.means["roc_auc_macro"] is None
+
+
+def test_each_run_has_its_own_corrected_interval():
+    own = compare(run(A), run(BETTER, "b"), 0.1).b.accuracy
+    mean, low, high, _ = corrected(BETTER, k=5)
+    assert (own.mean, own.low, own.high) == pytest.approx((mean, low, min(high, 1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "unlike"),
+    [
+        ({"cv_seed": 1}, ("folds",)),
+        ({"digests": {"normalized": "other"}}, ("data",)),
+        ({"cv_seed": 1, "digests": {"normalized": "other"}}, ("data", "folds")),
+    ],
+)
+def test_other_data_or_folds_are_not_paired(changes, unlike):
+    compared = compare(run(A), run(BETTER, "b", **changes), 0.1)
+    assert (compared.verdict, compared.unlike, compared.pairing) == ("not_paired", unlike, None)
+
+
+def test_another_number_of_folds_is_not_paired():
+    assert compare(run(A), run(BETTER[:4], "b"), 0.1).verdict == "not_paired"
+
+
+def test_parameters_that_differ_are_given_with_both_values_and_others_are_not():
+    a = run(A, parameters={"train.lr": 0.1, "train.seed": 0, "train.old": 1})
+    b = run(A, "b", parameters={"train.lr": 0.2, "train.seed": 0, "train.new": None})
+    assert compare(a, b, 0.1).parameters == {
+        "train.lr": {"a": 0.1, "b": 0.2},
+        "train.new": {"b": None},
+        "train.old": {"a": 1},
+    }
+
+
+def test_code_that_differs_is_named():
+    a, b = run(A, sources={"x.py": "1", "y.py": "1"}), run(A, "b", sources={"x.py": "2", "y.py": "1"})
+    assert compare(a, b, 0.1).sources == ("x.py",)
+
+
+def test_what_changed_after_the_run_is_noted_the_first_three_by_name():
+    b = run(A, "b", changed=("c.py", "d.py", "train.lr", "train.seed"))
+    assert compare(run(A), b, 0.1).notes == (
+        "B (b): c.py, d.py, train.lr and 1 more changed after its results were made: `dvc repro` would make others",
+    )
+
+
+def test_libraries_that_are_not_those_pinned_are_noted():
+    b = run(A, "b", libraries={"torch": "2.9.1"}, unpinned="torch 2.9.1 (pinned: 2.15.0)")
+    assert compare(run(A), b, 0.1).notes == (
+        "B (b): made with torch 2.9.1 (pinned: 2.15.0), not with what requirements.lock pins: "
+        "`make -B .venv/installed` brings that, and `dvc repro -f` makes it again",
+    )
+
+
+def test_libraries_that_differ_between_the_runs_are_noted():
+    a, b = ({"torch": torch, "numpy": "2.0"} for torch in ("2.9.1", "2.15.0"))
+    assert compare(run(A, libraries=a), run(A, "b", libraries=b), 0.1).notes == (
+        "A and B were made with different libraries: torch 2.9.1 and 2.15.0",
+    )
+
+
+def test_equal_predictions_are_noted():
+    assert compare(run(A), run(A), 0.1).notes == ("A and B made the same predictions, to the bit",)
+
+
+def test_one_other_run_is_compared_without_adjustment():
+    (compared,) = compare_all(run(A), [run(BETTER, "b")], 0.1)
+    assert compared == compare(run(A), run(BETTER, "b"), 0.1)
+
+
+OTHERS = [BETTER, NOISE, WORSE, [0.93, 0.93, 0.94, 0.94, 0.93]]
+
+
+def test_several_are_adjusted_by_holms_method_as_statsmodels_does():
+    raw = [corrected(np.subtract(b, A), k=5)[3] for b in OTHERS]
+    adjusted = [found.pairing.p for found in compare_all(run(A), [run(b, "b") for b in OTHERS], 0.1)]
+    assert adjusted == pytest.approx(multipletests(raw, method="holm")[1])
+
+
+def test_runs_that_cannot_be_paired_do_not_count_among_the_several():
+    found = compare_all(run(A), [run(BETTER, "b"), run(BETTER, "c", cv_seed=1)], 0.1)
+    assert found[0].pairing.p == found[0].pairing.accuracy.p
+
+
+def test_a_difference_that_holms_method_takes_away_is_no_difference():
+    slight = [0.915, 0.925, 0.925, 0.94, 0.905]
+    assert compare(run(A), run(slight, "b"), 0.1).verdict == "better"
+    assert {found.verdict for found in compare_all(run(A), [run(slight, "b")] * 5, 0.1)} == {"no_difference"}

@@ -1,0 +1,272 @@
+"""What is said of a comparison, word for word, and as JSON."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from dvc.cli.parser import get_main_parser
+from dvc.utils.cli_parse import to_path_overrides
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
+from small_runs import run
+
+from foldwise.compare import reports
+from foldwise.compare.comparison import compare, compare_all
+from foldwise.evaluation.statistics import McNemar, Posterior
+
+A = [0.90, 0.92, 0.91, 0.93, 0.89]
+BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
+NOISE = [0.91, 0.90, 0.93, 0.92, 0.90]
+NONE = [np.nan] * 5
+
+
+def compared(b=BETTER, name="more", **changes):
+    recipe = {"cv.k": 5} | ({"train.seed": 0} if "train.seed" in changes.get("parameters", {}) else {})
+    found = compare(run(A, "main", commit="0123456789", parameters=recipe), run(b, name, **changes), 0.1)
+    if found.pairing is None:
+        return found
+    told = replace(found.pairing, posterior=Posterior(0.0004, 0.2, 0.7996), mcnemar=McNemar(3, 14, 0.0127))
+    return replace(found, pairing=told)
+
+
+def with_interval(mean, low, high, p=0.01):
+    found = compared()
+    test = replace(found.pairing.accuracy, mean=mean, low=low, high=high, smallest_visible=(high - low) / 2)
+    return replace(found, pairing=replace(found.pairing, tests=found.pairing.tests | {"accuracy": test}, p=p))
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (with_interval(0.0012, 0.0005, 0.0019), "B is better by 0.12 points (95% 0.05 to 0.19)"),
+        (with_interval(-0.0012, -0.0019, -0.0005), "B is worse by 0.12 points (95% 0.05 to 0.19)"),
+        (with_interval(0.0012, 0.00002, 0.0024), "B is better by 0.120 points (95% 0.002 to 0.240)"),
+        (
+            with_interval(0.0001, -0.0014, 0.0016, p=0.9),
+            "no difference can be seen; with these folds one of 0.15 points or more would have been",
+        ),
+    ],
+)
+def test_one_sentence_says_the_verdict(found, said):
+    assert reports.sentence(found) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"cv_seed": 1, "parameters": {"cv.k": 4, "train.seed": 1}},
+            "not paired: the folds differ, so it cannot be said whether B is better; "
+            "run B again with A's, in a checkout of A: `dvc exp run -S cv.k=5 -S train.seed=1`",
+        ),
+        (
+            {"cv_seed": 1, "parameters": {"cv.k": 4, "train.new": 1}},
+            "not paired: the folds differ, so it cannot be said whether B is better; "
+            "run both again with the same code and original files",
+        ),
+        (
+            {"digests": {"normalized": "x"}, "parameters": {"cv.k": 5, "data.mirror": "/own"}},
+            "not paired: the data differ, so it cannot be said whether B is better; "
+            "run both again with the same code and original files",
+        ),
+        (
+            {"digests": {"normalized": "x"}, "parameters": {"cv.k": 5}},
+            "not paired: the data differ, so it cannot be said whether B is better; "
+            "run both again with the same code and original files",
+        ),
+    ],
+)
+def test_one_sentence_says_why_not_paired_and_what_to_do(changes, said):
+    assert reports.sentence(compared(**changes)) == said
+
+
+RECIPE = {"data": {"subset": None, "mirror": "/a"}, "cv": {"k": 5}, "train": {"lr": 0.1, "names": ["a"], "old": True}}
+TEXTS = ["", "null", "True", "12", "1e3", "a b", "a,b", "it's", 'say "x"', r"\\", r"\"", "x=1:{y}[z]", "$HOME `x`", "é"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_command_to_run_again_gives_the_recipe_of_b_on_the_folds_of_a(tmp_path, text):
+    def changed(**train):
+        return {"data": {"subset": 100, "mirror": "/b"}, "cv": {"k": 4}, "train": RECIPE["train"] | train}
+
+    theirs = changed(lr=3e-05, names=[text, "b"], old=False)
+    a, b = ({f"{x}.{y}": value for x in tree for y, value in tree[x].items()} for tree in (RECIPE, theirs))
+    said = reports.sentence(compare(run(A, parameters=a), run(A, "b", cv_seed=1, parameters=b), 0.1))
+    words = shlex.split(said[said.index("`") + 1 : said.rindex("`")])
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    options = get_main_parser().parse_args(words[1:])
+    ((file, overrides),) = to_path_overrides(options.set_param).items()
+    apply_overrides(path, overrides)
+    assert (file, YAML(typ="safe").load(path)) == ("params.yaml", RECIPE | {"train": theirs["train"]})
+
+
+def test_the_same_predictions_are_no_difference_beyond_doubt():
+    compared = compare(run(A, "main"), run(A, "b", digests={"predictions": "main"}), 0.1)
+    assert compared.pairing.posterior == Posterior(p_worse=0, p_same=1, p_better=0)
+    assert reports.sentence(compared) == "no difference: A and B made the same predictions, to the bit"
+    told = reports.text([compared])
+    assert told.startswith("A and B made the same predictions, to the bit.\n\n")
+    assert "practically the same (within 0.1 points) 100.0%" in told
+    assert "would have been" not in told
+
+
+TEXT = """\
+   run             folds  accuracy, %  95% interval
+A  main (0123456)  5      91.00        88.06 to 93.94
+B  more            5      95.80        94.24 to 97.36
+
+parameter  A  B
+cv.k       5  (no such knob)
+
+score                      A       B       B - A    95% interval        p
+accuracy, %                91.00   95.80   +4.80    +3.24 to +6.36      0.001
+macro F1, %                91.00   95.80   +4.80    +3.24 to +6.36      0.001
+log loss (less is better)  0.9100  0.9580  +0.0480  +0.0324 to +0.0636  0.001
+macro ROC AUC, %           91.000
+
+Same folds: paired t-tests, corrected for overlapping training sets.
+
+Probability that B is better 80.0%, practically the same (within 0.1 points) 20.0%, worse <0.1%.
+
+Out of fold, 3 images are right in A alone and 14 in B alone: McNemar's exact p 0.013; it speaks of
+these models only, and does not decide.
+
+B is better by 4.80 points (95% 3.24 to 6.36)"""
+
+
+def test_the_text_has_runs_knobs_scores_and_the_sentence_last():
+    found = compared(scores={"roc_auc_macro": NONE})
+    assert reports.text([found]) == TEXT
+
+
+def test_the_markdown_has_the_sentence_first_and_tables():
+    blocks = reports.markdown([compared()]).split("\n\n")
+    assert blocks[0] == "**B is better by 4.80 points (95% 3.24 to 6.36)**"
+    assert blocks[1].splitlines() == [
+        "|  | run | folds | accuracy, % | 95% interval |",
+        "|---|---|---|---|---|",
+        "| A | main (0123456) | 5 | 91.00 | 88.06 to 93.94 |",
+        "| B | more | 5 | 95.80 | 94.24 to 97.36 |",
+    ]
+
+
+def test_a_bar_in_a_value_does_not_break_a_table_of_markdown():
+    found = compared(parameters={"cv.k": 5, "data.mirror": "a|b"})
+    assert "| data.mirror | (no such knob) | a&#124;b |" in reports.markdown([found])
+
+
+def test_a_commit_named_by_its_hash_is_not_named_twice():
+    a = run(A, "01234567", commit="0123456789")
+    assert "A  01234567  5" in reports.text([compare(a, run(A, "b"), 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("expected", "changes"),
+    [
+        ("No parameter differs.", {"parameters": {"cv.k": 5}}),
+        ("Code that differs: x.py.", {"sources": {"x.py": "1"}}),
+        ("changed after its results were made", {"changed": ("train.lr",)}),
+        ("Each interval is of its own run; whether they overlap is no test.", {"cv_seed": 1}),
+    ],
+)
+def test_the_text_says(expected, changes):
+    assert expected in reports.text([compared(**changes)])
+
+
+@pytest.mark.parametrize("form", [reports.text, reports.markdown])
+def test_unpaired_runs_have_no_difference(form):
+    assert "B - A" not in form([compared(cv_seed=1)])
+
+
+def test_flags_and_empty_knobs_are_shown_as_in_params_yaml():
+    a = run(A, parameters={"model.freeze": True, "data.subset": None})
+    b = run(A, "b", parameters={"model.freeze": False, "data.subset": 100})
+    lines = reports.text([compare(a, b, 0.1)]).splitlines()
+    assert [line.split() for line in lines if "." in line.split(" ")[0]] == [
+        ["data.subset", "(empty)", "100"],
+        ["model.freeze", "true", "false"],
+    ]
+
+
+def test_repeats_are_told():
+    a, b = run(A * 2, repeats=2), run(BETTER * 2, "b", repeats=2)
+    said = reports.text([compare(a, b, 0.1)])
+    assert "2 x 5" in said
+    assert "Out of fold, in the first repeat, " in said
+
+
+def test_near_certainty_is_not_rounded_to_certainty():
+    found = compared()
+    sure = replace(found.pairing, posterior=Posterior(1e-5, 1e-5, 1 - 2e-5), p=1e-9)
+    said = reports.text([replace(found, pairing=sure)])
+    assert "better >99.9%, practically the same (within 0.1 points) <0.1%" in said
+
+
+MANY = """\
+   run             accuracy, %  B - A, points  95% interval    p      p, Holm  verdict
+A  main (0123456)  91.00
+B  more            95.80        +4.80          +3.24 to +6.36  0.001  0.002    better
+B  noise           91.20        +0.20          -2.86 to +3.26  0.865  0.865    no difference
+B  folds           95.80                                                       not paired
+
+Same folds: paired t-tests, corrected for overlapping training sets. Verdicts follow p adjusted by
+Holm's method for several comparisons; intervals are not adjusted.
+
+folds: not paired: the folds differ, so it cannot be said whether B is better; run both again with
+the same code and original files."""
+
+
+def several():
+    a = run(A, "main", commit="0123456789")
+    return compare_all(a, [run(BETTER, "more"), run(NOISE, "noise"), run(BETTER, "folds", cv_seed=1)], 0.1)
+
+
+def test_several_runs_are_a_table_against_the_first():
+    assert reports.text(several()) == MANY
+
+
+def test_the_markdown_of_several_is_a_table_with_a_verdict_each():
+    rows = reports.markdown(several()).split("\n\n")[0].splitlines()[2:]
+    assert [row.split(" | ")[-1] for row in rows] == [" |", "better |", "no difference |", "not paired |"]
+
+
+def test_json_has_the_verdict_and_the_sentence():
+    found = json.loads(json.dumps(reports.content([compared()]), allow_nan=False))
+    assert (found["verdict"], found["sentence"]) == ("better", "B is better by 4.80 points (95% 3.24 to 6.36)")
+
+
+def test_json_has_the_differences_as_fractions():
+    found, test = compared(), compared().pairing.accuracy
+    assert reports.content([found])["scores"]["accuracy"] == {
+        "a": pytest.approx(0.91),
+        "b": pytest.approx(0.958),
+        "difference": test.mean,
+        "ci95_low": test.low,
+        "ci95_high": test.high,
+        "p": test.p,
+        "smallest_visible": test.smallest_visible,
+    }
+
+
+def test_json_has_nothing_for_a_score_that_cannot_be_had():
+    found = reports.content([compared(scores={"roc_auc_macro": NONE})])["scores"]["roc_auc_macro"]
+    assert (found["b"], found["p"]) == (None, None)
+
+
+def test_json_of_unpaired_runs_keeps_the_keys():
+    paired, unpaired = reports.content([compared()]), reports.content([compared(cv_seed=1)])
+    assert (unpaired["verdict"], unpaired["mcnemar"], unpaired.keys()) == ("not_paired", None, paired.keys())
+
+
+def test_json_of_differences_without_spread_is_whole():
+    shifted = run(A, "b", scores={"log_loss": np.array(A) + 0.5})
+    json.dumps(reports.content([compare(run(A), shifted, 0.1)]), allow_nan=False)
+
+
+def test_json_of_several_has_a_verdict_each():
+    found = json.loads(json.dumps(reports.content(several()), allow_nan=False))
+    assert [one["verdict"] for one in found["comparisons"]] == ["better", "no_difference", "not_paired"]

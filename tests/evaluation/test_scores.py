@@ -1,0 +1,265 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, logsumexp
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import roc_auc_score
+
+from foldwise.base.files import write_csv
+from foldwise.data.folds import Fold
+from foldwise.evaluation import scores
+
+# Any warning of scikit-learn's is one of a score that cannot be had, which must be missing instead.
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def log(*rows):
+    return np.log(np.array(rows, dtype=np.float32))
+
+
+PREDICTED = log([0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3])
+LABELS = np.array([0, 1, 1, 2])
+
+BY_HAND = {
+    "n": 4,
+    "errors": 2,
+    "accuracy": 1 / 2,
+    "f1_micro": 1 / 2,
+    "f1_macro": (2 / 3 + 1 / 2 + 0) / 3,
+    "log_loss": -math.log(0.7 * 0.3 * 0.8 * 0.3) / 4,
+    "roc_auc_macro": (1 + 3 / 4 + 1) / 3,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BY_HAND.items())
+def test_a_score_is_that_done_by_hand(name, value):
+    assert scores.headline(PREDICTED, LABELS)[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_the_scores_are_those_named_and_plain_numbers():
+    found = scores.headline(PREDICTED, LABELS)
+    assert tuple(found) == ("n", "errors", *scores.HEADLINE)
+    assert {type(value) for value in found.values()} == {int, float}
+
+
+CLASSES_BY_HAND = {
+    "class": [0, 1, 2],
+    "support": [1, 2, 1],
+    "precision": [1 / 2, 1 / 2, math.nan],
+    "recall": [1, 1 / 2, 0],
+    "f1": [2 / 3, 1 / 2, 0],
+    "roc_auc": [1, 3 / 4, 1],
+}
+
+
+@pytest.mark.parametrize(("name", "values"), CLASSES_BY_HAND.items())
+def test_a_classs_score_is_that_done_by_hand(name, values):
+    assert scores.by_class(PREDICTED, LABELS)[name].tolist() == pytest.approx(values, nan_ok=True)
+
+
+def test_a_class_without_images_has_no_recall_and_no_curve():
+    row = scores.by_class(PREDICTED, np.array([0, 1, 1, 1])).loc[2]
+    assert (row.support, math.isnan(row.recall), math.isnan(row.roc_auc)) == (0, True, True)
+
+
+def test_the_mean_area_is_that_of_the_classes_that_have_one():
+    labels = np.array([0, 1, 1, 1])
+    areas = scores.by_class(PREDICTED, labels).roc_auc
+    assert scores.headline(PREDICTED, labels)["roc_auc_macro"] == pytest.approx((areas[0] + areas[1]) / 2)
+
+
+def test_one_image_has_no_area_under_the_curve():
+    assert scores.headline(PREDICTED[:1], LABELS[:1]) == {
+        "n": 1,
+        "errors": 0,
+        "accuracy": 1.0,
+        "f1_micro": 1.0,
+        "f1_macro": 1.0,
+        "log_loss": pytest.approx(-math.log(0.7), rel=1e-6),
+        "roc_auc_macro": None,
+    }
+
+
+def test_one_mistaken_image_scores_nothing():
+    found = scores.headline(PREDICTED[1:2], LABELS[1:2])
+    assert (found["errors"], found["accuracy"], found["f1_macro"], found["roc_auc_macro"]) == (1, 0.0, 0.0, None)
+
+
+def test_one_class_alone_has_no_area_under_the_curve():
+    assert scores.headline(PREDICTED[1:3], LABELS[1:3])["roc_auc_macro"] is None
+
+
+def test_the_loss_of_a_certain_mistake_is_finite():
+    found = scores.headline(np.array([[0, -2000], [-1e30, 0]], np.float32), np.array([1, 0]))
+    assert 30 < found["log_loss"] < math.inf
+
+
+def test_a_constant_predictor_is_scored_without_a_warning():
+    found = scores.headline(np.repeat(PREDICTED[:1], 4, axis=0), LABELS)
+    assert (found["accuracy"], found["roc_auc_macro"]) == (0.25, 0.5)
+
+
+def test_given_classes_are_rows_and_predicted_ones_columns():
+    assert scores.confusion(PREDICTED, LABELS).tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
+
+
+def test_all_classes_are_counted_where_some_have_no_images():
+    assert scores.confusion(PREDICTED[:1], LABELS[:1]).shape == (3, 3)
+
+
+def test_probabilities_add_up_to_one():
+    rounded = np.log(np.full((2, 7), 1 / 7, np.float32))
+    assert np.abs(scores.probabilities(rounded).sum(axis=1) - 1).max() < 1e-15
+
+
+def test_the_ensemble_averages_probabilities():
+    found = scores.ensemble(np.stack([log([0.9, 0.1], [0.2, 0.8]), log([0.5, 0.5], [0.4, 0.6])]))
+    assert (found.dtype, np.exp(found).tolist()) == (
+        np.float32,
+        [pytest.approx([0.7, 0.3]), pytest.approx([0.3, 0.7])],
+    )
+
+
+def test_the_ensemble_of_one_model_is_that_model():
+    assert np.array_equal(scores.ensemble(PREDICTED[np.newaxis]), PREDICTED)
+
+
+def sure(classes, n=3000):
+    """Give float32 logits so far apart that the top class's log-probability is mostly 0, and labels, some wrong."""
+    random = np.random.default_rng(classes)
+    labels = random.integers(0, classes, n)
+    logits = (random.normal(size=(n, classes)) * 4 + 22 * np.eye(classes)[labels]).astype(np.float32)
+    return logits, np.where(random.random(n) < 0.02, (labels + 1) % classes, labels)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_areas_of_very_sure_predictions_are_those_of_the_exact_order(classes):
+    logits, labels = sure(classes)
+    stored = log_softmax(logits, axis=1)
+    assert (stored.max(axis=1) == 0).mean() > 0.4
+    logits = logits.astype(np.float64)
+    exact = [logits[:, label] - logsumexp(np.delete(logits, label, 1), axis=1) for label in range(classes)]
+    expected = [roc_auc_score(labels == label, odds) for label, odds in enumerate(exact)]
+    assert scores.by_class(stored, labels).roc_auc.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("spread", [1, 22])
+def test_two_classes_have_exactly_the_same_area(spread):
+    logits, labels = sure(2)
+    first, second = scores.by_class(log_softmax(logits / np.float32(spread), axis=1), labels).roc_auc
+    assert first == second < 1
+
+
+def test_an_area_is_that_of_scikit_learn_where_scores_tie():
+    random = np.random.default_rng(0)
+    score, positive = random.integers(0, 9, 500), random.random(500) < 0.3
+    assert scores.area_under_curve(score, positive) == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
+
+
+def test_log_odds_are_those_of_the_probabilities():
+    chance = np.exp(PREDICTED.astype(float))
+    assert scores.log_odds(PREDICTED) == pytest.approx(np.log(chance / (1 - chance)), abs=1e-6)
+
+
+def test_the_ensemble_of_sure_models_still_tells_images_apart():
+    logits, _ = sure(10)
+    stored = scores.ensemble(np.stack([log_softmax(logits, axis=1)] * 2))
+    exact = scores.log_odds(log_softmax(logits.astype(np.float64), axis=1))
+    assert scores.log_odds(stored) == pytest.approx(exact, abs=1e-5)
+
+
+def doubtful(n, decimals=8):
+    """Give predictions of four classes, the probabilities rounded, and labels, some of them wrong."""
+    random = np.random.default_rng(n)
+    top = random.uniform(0.3, 0.97, n).round(decimals).clip(0.3, 0.97)
+    rows = np.stack([top, *[(1 - top) / 3] * 3], axis=1)
+    return np.log(rows).astype(np.float32), (random.random(n) > top).astype(np.int64)
+
+
+def test_reliability_is_that_of_scikit_learns_quantile_bins():
+    predicted, labels = doubtful(300)
+    curve = scores.reliability(predicted, labels)
+    top = np.exp(predicted[:, 0].astype(float))
+    accuracy, confidence = calibration_curve(labels == 0, top, n_bins=15, strategy="quantile")
+    np.testing.assert_allclose([curve.accuracy, curve.confidence], [accuracy, confidence], rtol=1e-12)
+
+
+def test_calibration_error_of_two_unequal_bins_is_that_by_hand():
+    # confidences .6 .6 .7 (two right) and .9 .9 (one right): 3/5 |2/3 - 1.9/3| + 2/5 |1/2 - .9|
+    top = np.array([0.6, 0.9, 0.7, 0.6, 0.9])
+    log_probs = np.log(np.stack([top, 1 - top], axis=1))
+    curve = scores.reliability(log_probs, np.array([0, 0, 1, 0, 1]), bins=2)
+    assert curve.calibration_error == pytest.approx(0.6 * 0.1 / 3 + 0.4 * 0.4)
+
+
+def test_bins_of_reliability_differ_by_one_image_at_most_where_none_tie():
+    assert scores.reliability(*doubtful(100)).count.tolist() == [7] * 10 + [6] * 5
+
+
+def test_fewer_images_than_bins_make_one_bin_each():
+    assert scores.reliability(*doubtful(4)).count.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("decimals", range(4))
+@pytest.mark.parametrize("n", [1, 20, 500])
+def test_bins_do_not_depend_on_the_order_of_the_images(n, decimals):
+    predicted, labels = doubtful(n, decimals)
+    first = scores.reliability(predicted, labels)
+    for order in (np.argsort(labels), np.random.default_rng(0).permutation(n)):
+        again = scores.reliability(predicted[order], labels[order])
+        for one, other in zip(vars(first).values(), vars(again).values(), strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("decimals", range(4))
+@pytest.mark.parametrize("n", [1, 20, 500])
+def test_a_bin_is_no_larger_than_the_largest_group_of_equals_and_two_shares(n, decimals):
+    predicted, labels = doubtful(n, decimals)
+    group = np.unique(predicted[:, 0], return_counts=True)[1].max()
+    count = scores.reliability(predicted, labels).count
+    assert (count.sum(), len(count) <= 15, count.max() <= group + 2 * -(-n // 15)) == (n, True, True)
+
+
+def test_a_constant_predictor_that_is_right_half_the_time_is_calibrated():
+    curve = scores.reliability(np.tile(log([0.5, 0.5]), (300, 1)), np.repeat([0, 1], 150))
+    assert (curve.count.tolist(), curve.calibration_error) == ([300], pytest.approx(0, abs=1e-7))
+
+
+def test_certainties_that_float32_rounds_to_one_are_a_bin_of_their_own():
+    predicted, labels = doubtful(1000)
+    predicted[::2] = [0, -30, -30, -30]
+    count = scores.reliability(predicted, labels).count
+    assert (count[-1], count[:-1].max() <= 67) == (500, True)
+
+
+@pytest.fixture
+def tables():
+    return scores.of_model(Fold(1, 2), (PREDICTED[:1], LABELS[:1]), (PREDICTED, LABELS))
+
+
+def test_a_folds_row_says_where_it_is_and_holds_both_sets_of_scores(tables):
+    names = ["n", "errors", "accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro"]
+    test_names = [f"test_{name}" for name in names[2:]]
+    assert tables["folds"].columns.tolist() == ["repeat", "fold", *names, *test_names]
+    assert tables["folds"].loc[0, ["repeat", "fold", "n", "accuracy", "test_accuracy"]].tolist() == [1, 2, 1, 1.0, 0.5]
+
+
+def test_a_score_that_cannot_be_had_is_an_empty_cell(tables, tmp_path):
+    write_csv(tmp_path / "folds.csv", tables["folds"][["fold", "roc_auc_macro", "test_accuracy"]])
+    assert (tmp_path / "folds.csv").read_text() == "fold,roc_auc_macro,test_accuracy\n2,,0.5\n"
+
+
+def test_each_class_has_a_row_in_each_part(tables):
+    rows = tables["classes"][["repeat", "fold", "images", "class"]].to_numpy().tolist()
+    assert rows == [[1, 2, part, label] for part in ("held_out", "test") for label in range(3)]
+
+
+def test_counts_of_the_parts_add_up_to_their_images(tables):
+    counts = tables["confusion"].groupby("images")["count"].sum()
+    assert counts.to_dict() == {"held_out": 1, "test": 4}
+
+
+def test_no_score_is_a_nan_in_json():
+    assert "NaN" not in json.dumps(scores.headline(PREDICTED[:1], LABELS[:1]))

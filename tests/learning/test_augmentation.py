@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import affine_transform
+
+from foldwise.learning import augmentation
+from foldwise.learning.augmentation import augment
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def pixels(n=50, channels=2, height=9, width=7):
+    return torch.from_numpy(np.random.default_rng(0).integers(1, 256, (n, channels, height, width), np.uint8))
+
+
+def seeded(seed=0):
+    return np.random.default_rng(seed)
+
+
+def moved(image, down, right):
+    """Move an image by hand; what comes in is 0."""
+    result = np.zeros_like(image)
+    height, width = image.shape[1:]
+    rows, columns = slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0))
+    came_from = slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0))
+    result[:, rows, columns] = image[:, came_from[0], came_from[1]]
+    return result
+
+
+def test_none_changes_nothing():
+    assert torch.equal(augment(pixels(), "none", seeded()), pixels())
+
+
+def test_every_shifted_image_is_the_original_moved_by_two_pixels_at_most():
+    for before, after in zip(pixels().numpy(), augment(pixels(), "shift", seeded()).numpy(), strict=True):
+        moves = [moved(before, down, right) for down in range(-2, 3) for right in range(-2, 3)]
+        assert sum(np.array_equal(after, move) for move in moves) == 1
+
+
+def test_every_move_of_two_pixels_at_most_happens():
+    image = pixels(1)
+    found = {after.numpy().tobytes() for after in augment(image.expand(2000, -1, -1, -1), "shift", seeded())}
+    assert len(found) == 25
+
+
+def test_shifts_are_the_same_where_another_device_gathers_them(monkeypatch):
+    by_numpy = augment(pixels(), "shift", seeded())
+    monkeypatch.setattr(augmentation, "_gather_by_numpy", augmentation._gather_by_torch)
+    assert torch.equal(augment(pixels(), "shift", seeded()), by_numpy)
+
+
+def test_shifted_pixels_stay_bytes():
+    assert augment(pixels(), "shift", seeded()).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine"])
+def test_the_shape_stays(kind):
+    assert augment(pixels(), kind, seeded()).shape == pixels().shape
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine"])
+def test_the_originals_stay_as_they_are(kind):
+    images = pixels()
+    augment(images, kind, seeded())
+    assert torch.equal(images, pixels())
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine"])
+def test_equal_generators_give_equal_changes(kind):
+    assert torch.equal(augment(pixels(), kind, seeded()), augment(pixels(), kind, seeded()))
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine"])
+def test_a_generator_that_goes_on_gives_other_changes(kind):
+    random = seeded()
+    assert not torch.equal(augment(pixels(), kind, random), augment(pixels(), kind, random))
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine"])
+def test_each_image_of_a_batch_is_changed_on_its_own(kind):
+    after = augment(pixels(1).expand(20, -1, -1, -1), kind, seeded())
+    assert len({image.numpy().tobytes() for image in after}) > 5
+
+
+def test_affine_pixels_stay_between_black_and_white():
+    after = augment(pixels(), "affine", seeded())
+    assert (after.dtype, bool(after.min() >= 0), bool(after.max() <= 255)) == (torch.float32, True, True)
+
+
+def test_affine_without_any_change_gives_the_original():
+    class Middle:
+        def uniform(self, low, high, size):
+            return np.zeros(size)
+
+    assert torch.allclose(augment(pixels(), "affine", Middle()), pixels().float(), atol=1e-3)
+
+
+@pytest.mark.parametrize("extreme", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (-1, -1, 1, -1)])
+def test_affine_agrees_with_scipys_transform_at_its_limits(extreme):
+    class Extreme:
+        def uniform(self, low, high, size):
+            return np.repeat(np.array(extreme, float)[:, None], size[1], axis=1)
+
+    # Smooth images of unequal sides, black at the border, where the two libraries differ.
+    rows, columns = np.mgrid[:21, :15]
+    image = (255 * np.exp(-((rows - 9) ** 2) / 12 - ((columns - 8) ** 2) / 6)).astype(np.uint8)
+    angle, scale, down, right = np.array(extreme) * [augmentation.MAX_ROTATION, augmentation.MAX_SCALING, 2, 2]
+    cosine, sine = np.cos(angle) / (1 + scale), np.sin(angle) / (1 + scale)
+    matrix, middle = np.array([[cosine, sine], [-sine, cosine]]), np.array([10, 7])
+    expected = affine_transform(image.astype(float), matrix, middle - matrix @ middle + [down, right], order=1)
+    found = augment(torch.from_numpy(image)[None, None], "affine", Extreme())[0, 0].numpy()
+    assert np.abs(found - expected).max() < 0.5
