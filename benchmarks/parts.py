@@ -52,7 +52,9 @@ class Steps:
     def __call__(self, fold: Fold, progress: Progress) -> Arrays:
         """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
         prepare(self.params.compute)
-        train = self.params.train.model_copy(update={"epochs": 2, "patience": 0, "hardest": 1.0, "freeze_after": 1})
+        train = self.params.train.model_copy(
+            update={"epochs": 2, "patience": 0, "selective_backprop": 1.0, "freeze_first_layer_after": 1}
+        )
         plain = train.model_copy(update={"augment": "none"})
         random = np.random.default_rng(0)
         n = self.steps * train.batch_size

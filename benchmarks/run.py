@@ -69,8 +69,8 @@ ENTRIES = {
     "f": (
         "Foldwise, all images and layers",
         "foldwise_train.py",
-        "The same with `train.hardest: 1` and `train.freeze_after: 0`, because skorch and Fabric take all images and "
-        "train all layers in each epoch: what they are held against.",
+        "The same with `train.selective_backprop: 1` and `train.freeze_first_layer_after: 0`, because skorch and Fabric "
+        "take all images and train all layers in each epoch: what they are held against.",
     ),
 }
 # Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
@@ -82,8 +82,8 @@ LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "
 
 def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
     """Run all entries in turn; f only where it differs from e."""
-    full = {"train.hardest": 1, "train.freeze_after": 0}
-    own = {knob: workspace.train[knob.partition(".")[2]] for knob in full}
+    full = {"train.selective_backprop": 1, "train.freeze_first_layer_after": 0}
+    own = {parameter: workspace.train[parameter.partition(".")[2]] for parameter in full}
     if own == full:
         keys = [key for key in keys if key != "f"]
     entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
@@ -123,8 +123,8 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
         rates |= json.loads(run.output.splitlines()[-1])
         say(part, run)
     n = workspace.n_images
-    sizes = [1.0] + [train["hardest"]] * (train["epochs"] - 1)
-    free = sizes[: train["freeze_after"] or None]
+    sizes = [1.0] + [train["selective_backprop"]] * (train["epochs"] - 1)
+    free = sizes[: train["freeze_first_layer_after"] or None]
     watched = min(WATCHED, n // K)
 
     # Next to nothing to train: what is left is what each run of the stage costs. As many folds as workers.

@@ -1,4 +1,4 @@
-"""A copy of the checkout in which knobs are turned and stages run, so that the checkout stays as it is."""
+"""A copy of the checkout in which parameters are turned and stages run, so that the checkout stays as it is."""
 
 import json
 import os
@@ -25,12 +25,12 @@ SAME_FOR_ALL = {
 }
 
 
-def turned(params: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
-    """Give the content of params.yaml with some knobs turned, named as in `-S`."""
+def turned(params: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Give the content of params.yaml with some parameters turned, named as in `-S`."""
     result = {section: dict(content) for section, content in params.items()}
-    for name, value in knobs.items():
-        section, knob = name.split(".")
-        result[section][knob] = value
+    for name, value in parameters.items():
+        section, parameter = name.split(".")
+        result[section][parameter] = value
     return result
 
 
@@ -58,10 +58,10 @@ class Workspace:
         (folder / TORCHVISION / "MNIST").mkdir(parents=True)
         (folder / TORCHVISION / "MNIST/raw").symlink_to(folder / "data/raw/mnist")
 
-    def turn(self, knobs: dict[str, Any]) -> None:
-        """Set knobs in the copy's params.yaml."""
+    def turn(self, parameters: dict[str, Any]) -> None:
+        """Set parameters in the copy's params.yaml."""
         path = self.folder / "params.yaml"
-        path.write_text(yaml.safe_dump(turned(yaml.safe_load(path.read_text()), knobs), sort_keys=False))
+        path.write_text(yaml.safe_dump(turned(yaml.safe_load(path.read_text()), parameters), sort_keys=False))
 
     def command(self, stage: str) -> str:
         """Give the command of a stage as it stands in dvc.yaml."""
@@ -77,9 +77,9 @@ class Workspace:
             if done.returncode:
                 sys.exit(f"benchmarks: `{command}` failed:\n{done.stdout}{done.stderr}")
 
-    def deal(self, knobs: dict[str, Any]) -> None:
-        """Set knobs of data and folds, and make both anew, without DVC."""
-        self.turn(knobs)
+    def deal(self, parameters: dict[str, Any]) -> None:
+        """Set parameters of data and folds, and make both anew, without DVC."""
+        self.turn(parameters)
         self.run(self.command("normalize"), self.command("split"))
 
     @property

@@ -1,4 +1,4 @@
-"""Check every knob, also those that no stage runs again for."""
+"""Check every parameter, also those that no stage runs again for."""
 
 from foldwise.base import startup
 
@@ -10,9 +10,9 @@ from foldwise.base.params import Params
 
 
 def check(params: Params) -> None:
-    """Say how many knobs were checked, which was done before."""
-    knobs = sum(len(section) for section in params.model_dump().values())
-    console.say(f"check: {knobs} knobs in params.yaml are as they should be")
+    """Say how many parameters were checked, which was done before."""
+    parameters = sum(len(section) for section in params.model_dump().values())
+    console.say(f"check: {parameters} parameters in params.yaml are as they should be")
 
 
 if __name__ == "__main__":

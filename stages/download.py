@@ -9,12 +9,12 @@ from pathlib import Path
 
 from foldwise.base import console
 from foldwise.base.params import Params
-from foldwise.sources import datasets, rawdata
+from foldwise.sources import catalogue, rawdata
 
 
 def download(params: Params, *, raw: Path) -> None:
     """Write the original files into a folder of the data set's name in `raw`, and no others."""
-    dataset = datasets.find(params.data.name)
+    dataset = catalogue.find(params.data.name)
     rawdata.fetch(dataset, params.data.mirror, raw)
     console.say(f"download: {dataset.name} is whole")
 

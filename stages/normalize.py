@@ -10,12 +10,12 @@ from pathlib import Path
 from foldwise.base import console
 from foldwise.base.params import Params
 from foldwise.data import images
-from foldwise.sources import datasets, rawdata, subsets
+from foldwise.sources import catalogue, rawdata, subsets
 
 
 def normalize(params: Params, *, raw: Path, normalized: Path) -> None:
     """Write images and labels as arrays, and what describes them."""
-    dataset = datasets.find(params.data.name)
+    dataset = catalogue.find(params.data.name)
     train, test = rawdata.decode(dataset, raw)
     train = subsets.subset(train, params.data.subset)
     data = images.Images.measured(dataset.name, dataset.classes, train, test)

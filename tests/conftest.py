@@ -1,4 +1,4 @@
-"""What many tests share: parameters with some knobs changed, small images, and the folds of them."""
+"""What many tests share: parameters with some parameters changed, small images, and the folds of them."""
 
 import signal
 import sys
@@ -23,7 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("foldwise", deadline=None, derandomize=True, database=None)
 settings.load_profile("foldwise")
 
-# A recipe of the tests' own, so that tuning the default one breaks none; knobs that it does not name stay as they are.
+# A recipe of the tests' own, so that tuning the default one breaks none; what it does not name stays as it is.
 RECIPE = {
     "data.name": "digits",
     "cv.k": 4,
@@ -46,8 +46,8 @@ RECIPE = {
     "train.label_smoothing": 0.0,
     "train.augment": "none",
     "train.precision": "float32",
-    "train.hardest": 1.0,
-    "train.freeze_after": 0,
+    "train.selective_backprop": 1.0,
+    "train.freeze_first_layer_after": 0,
     "train.patience": 0,
     "train.inner_fraction": 0.25,
     "evaluate.augment": "none",
@@ -76,8 +76,8 @@ def parameters():
 
     def make(changes=None) -> Params:
         content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        for knob, value in (RECIPE | (changes or {})).items():
-            section, _, name = knob.partition(".")
+        for parameter, value in (RECIPE | (changes or {})).items():
+            section, _, name = parameter.partition(".")
             content[section][name] = value
         return Params.model_validate(content)
 

@@ -67,7 +67,7 @@ class SmallRepository:
 
     def write(self, changes=None):
         """Write parameters and the results that come of them: write({"cv": {"k": 4}})."""
-        params = {section: knobs | (changes or {}).get(section, {}) for section, knobs in PARAMS.items()}
+        params = {section: parameters | (changes or {}).get(section, {}) for section, parameters in PARAMS.items()}
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         for folder in ("data", "models", "predictions", "scores"):
             shutil.rmtree(self.root / folder, ignore_errors=True)

@@ -35,7 +35,7 @@ def foldwises_folds(cv):
     return [(np.flatnonzero(assignments != fold), np.flatnonzero(assignments == fold)) for fold in range(cv.k)]
 
 
-def knobs(workspace):
+def parameters(workspace):
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["cv"] |= {"k": 3, "seed": 7, "repeats": 2, "strategy": "kfold"}
     return Params.model_validate(workspace.turned(content, workspace.SAME_FOR_ALL))
@@ -43,7 +43,7 @@ def knobs(workspace):
 
 @pytest.mark.parametrize("name", ["textbook", "classic", "skorch_cv", "fabric_kfold"])
 def test_a_competitors_folds_are_foldwises(script, name):
-    ours = foldwises_folds(knobs(script("workspace")).cv)
+    ours = foldwises_folds(parameters(script("workspace")).cv)
     theirs = script(name).folds(LABELS)
     for (our_training, our_held_out), (training, held_out) in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(training, our_training)
@@ -60,7 +60,7 @@ def test_a_competitors_network_is_foldwises(script, name, network, ours):
     torch.testing.assert_close(theirs(images), ours(images))
 
 
-def test_turning_a_knob_leaves_the_others(script):
+def test_turning_a_parameter_leaves_the_others(script):
     assert script("workspace").turned({"cv": {"k": 5, "seed": 1}, "data": {}}, {"cv.k": 2}) == {
         "cv": {"k": 2, "seed": 1},
         "data": {},

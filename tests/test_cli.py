@@ -46,9 +46,9 @@ def record(metrics="metrics/summary.json"):
     stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
     lr = yaml.safe_load(Path("params.yaml").read_text())["train"]["lr"]
     made = {"path": "models", "md5": "m.dir", "hash": "md5"}
-    knobs = {"params.yaml": {"train.lr": lr}}
+    parameters = {"params.yaml": {"train.lr": lr}}
     stages = {
-        "train": {"cmd": stages["train"]["cmd"], "deps": [entry("code.py")], "params": knobs, "outs": [made]},
+        "train": {"cmd": stages["train"]["cmd"], "deps": [entry("code.py")], "params": parameters, "outs": [made]},
         "aggregate": {"cmd": stages["aggregate"]["cmd"], "deps": [made], "outs": [entry(metrics)]},
     }
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
@@ -314,8 +314,8 @@ def test_an_experiment_of_the_whole_pipeline_is_compared_on_a_fresh_clone(tmp_pa
     do("dvc", "remote", "add", "--quiet", "--default", "store", os.fspath(tmp_path / "store"))
     do("git", "add", "--all")
     do("git", "commit", "--quiet", "--message", "code")
-    knobs = "data.name=digits", "data.subset=400", "model.name=simple_cnn", "train.epochs=1", "compute.n_jobs=1"
-    do("dvc", "exp", "run", "--quiet", *(word for knob in knobs for word in ("-S", knob)))
+    parameters = "data.name=digits", "data.subset=400", "model.name=simple_cnn", "train.epochs=1", "compute.n_jobs=1"
+    do("dvc", "exp", "run", "--quiet", *(word for parameter in parameters for word in ("-S", parameter)))
     do("git", "add", "--all")
     do("git", "commit", "--quiet", "--message", "results")
     do("dvc", "push", "--quiet")

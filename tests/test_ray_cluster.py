@@ -28,7 +28,7 @@ from sklearn.datasets import load_digits
 from foldwise.base import files
 from foldwise.base.params import Params
 from foldwise.data import folds, images
-from foldwise.sources import datasets, rawdata
+from foldwise.sources import catalogue, rawdata
 
 pytestmark = [
     pytest.mark.ray,
@@ -206,7 +206,7 @@ def digits(_):
 
 def mnist(folder):
     """600 of MNIST's training images, from where `dvc repro` has left them, else from the mirrors."""
-    dataset = datasets.find("mnist")
+    dataset = catalogue.find("mnist")
     own = ROOT / "data" / "raw"
     rawdata.fetch(dataset, str(own) if (own / "mnist").is_dir() else None, folder / "raw")
     (pixels, labels), _ = rawdata.decode(dataset, folder / "raw")

@@ -28,7 +28,7 @@ from foldwise.base.errors import FoldwiseError, first_line
 from foldwise.base.params import Compute
 from foldwise.base.portability import NUMPY_SWITCH, SWITCHES
 from foldwise.data.folds import Fold
-from foldwise.execution.workload import deal
+from foldwise.execution.schedule import deal
 
 # A head that does not answer for so long is lost: Ray would wait for a minute, then end the process without a line.
 HEAD_SECONDS = 15.0

@@ -84,8 +84,8 @@ def test_a_mistake_of_the_users_is_told_in_one_line(run, capsys):
 
 def test_a_message_of_several_lines_is_put_in_one(run, capsys):
     with pytest.raises(SystemExit):
-        run(raising(FoldwiseError("unknown knob a\r\nb\n  c")))
-    assert capsys.readouterr().err == "deal: unknown knob a b c\n"
+        run(raising(FoldwiseError("unknown parameter a\r\nb\n  c")))
+    assert capsys.readouterr().err == "deal: unknown parameter a b c\n"
 
 
 def test_wrong_parameters_end_with_status_1(run, tmp_path, capsys):

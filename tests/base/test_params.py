@@ -19,9 +19,9 @@ def path(tmp_path):
     return tmp_path / "params.yaml"
 
 
-def changed(knob, value):
-    """Give the text of params.yaml with another value, as YAML, of one knob."""
-    section, _, name = knob.partition(".")
+def changed(parameter, value):
+    """Give the text of params.yaml with another value, as YAML, of one parameter."""
+    section, _, name = parameter.partition(".")
     text, count = re.subn(
         rf"^({section}:\n(?:  .*\n)*?  {name}:)[^#\n]*",
         lambda found: f"{found[1]} {value} ",
@@ -47,7 +47,7 @@ def test_the_repositorys_own_parameters_are_valid(path):
     assert isinstance(params.load(path), params.Params)
 
 
-def test_every_section_and_knob_of_the_file_is_read(path):
+def test_every_section_and_parameter_of_the_file_is_read(path):
     path.write_text(ORIGINAL, encoding="utf-8")
     assert params.load(path).model_dump() == yaml.safe_load(ORIGINAL)
 
@@ -72,10 +72,10 @@ UNDERSTOOD = [
 ]
 
 
-@pytest.mark.parametrize(("knob", "value", "meaning"), UNDERSTOOD)
-def test_a_value_is_understood(knob, value, meaning, path):
-    path.write_text(changed(knob, value), encoding="utf-8")
-    section, _, name = knob.partition(".")
+@pytest.mark.parametrize(("parameter", "value", "meaning"), UNDERSTOOD)
+def test_a_value_is_understood(parameter, value, meaning, path):
+    path.write_text(changed(parameter, value), encoding="utf-8")
+    section, _, name = parameter.partition(".")
     found = getattr(getattr(params.load(path), section), name)
     assert (found, type(found)) == (meaning, type(meaning))
 
@@ -106,8 +106,12 @@ REFUSED_VALUES = [
     ("train.epochs", "0", "train.epochs is 0: input should be greater than or equal to 1"),
     ("train.batch_size", "-8", "train.batch_size is -8: input should be greater than or equal to 1"),
     ("train.optimizer", "Adam", "train.optimizer is 'Adam': input should be 'sgd', 'adam', 'adamw' or 'muon'"),
-    ("train.hardest", "0", "train.hardest is 0: input should be greater than 0"),
-    ("train.freeze_after", "-1", "train.freeze_after is -1: input should be greater than or equal to 0"),
+    ("train.selective_backprop", "0", "train.selective_backprop is 0: input should be greater than 0"),
+    (
+        "train.freeze_first_layer_after",
+        "-1",
+        "train.freeze_first_layer_after is -1: input should be greater than or equal to 0",
+    ),
     ("train.lr", "0", "train.lr is 0: input should be greater than 0"),
     ("train.lr", "-0.1", "train.lr is -0.1: input should be greater than 0"),
     ("train.lr", ".nan", "train.lr is nan: input should be a finite number"),
@@ -149,25 +153,33 @@ REFUSED_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("knob", "value", "message"), REFUSED_VALUES)
-def test_a_wrong_value_is_told(knob, value, message, path):
-    assert refused(path, changed(knob, value)) == f": {message}"
+@pytest.mark.parametrize(("parameter", "value", "message"), REFUSED_VALUES)
+def test_a_wrong_value_is_told(parameter, value, message, path):
+    assert refused(path, changed(parameter, value)) == f": {message}"
 
 
 REFUSED_TEXTS = {
-    "misspelt knob": (
+    "misspelt parameter": (
         ORIGINAL.replace("batch_size:", "batchsize:"),
-        ": unknown knob train.batchsize; did you mean train.batch_size?",
+        ": unknown parameter train.batchsize; did you mean train.batch_size?",
     ),
-    "misspelt section": (ORIGINAL.replace("train:", "trian:"), ": unknown knob trian; did you mean train?"),
-    "unlike any knob": (ORIGINAL.replace("cv:\n", "cv:\n  xyzzy: 1\n"), ": unknown knob cv.xyzzy; remove it"),
-    "missing knob": (re.sub(r"  epochs:.*\n", "", ORIGINAL), ": train.epochs is missing: add it"),
+    "misspelt section": (ORIGINAL.replace("train:", "trian:"), ": unknown parameter trian; did you mean train?"),
+    "old name": (
+        ORIGINAL.replace("  patience:", "  hardest: 0.3\n  patience:"),
+        ": unknown parameter train.hardest; did you mean train.selective_backprop?",
+    ),
+    "other old name": (
+        ORIGINAL.replace("  patience:", "  freeze_after: 1\n  patience:"),
+        ": unknown parameter train.freeze_after; did you mean train.freeze_first_layer_after?",
+    ),
+    "unlike any parameter": (ORIGINAL.replace("cv:\n", "cv:\n  xyzzy: 1\n"), ": unknown parameter cv.xyzzy; remove it"),
+    "missing parameter": (re.sub(r"  epochs:.*\n", "", ORIGINAL), ": train.epochs is missing: add it"),
     "missing section": (ORIGINAL[: ORIGINAL.index("compute:")], ": compute is missing: add it"),
-    "knob without its indent": (
+    "parameter without its indent": (
         ORIGINAL.replace("  temperature:", "temperature:"),
-        ": unknown knob temperature; remove it",
+        ": unknown parameter temperature; remove it",
     ),
-    "section without knobs": (
+    "section without parameters": (
         re.sub(r"(normalize:\n).*\n", r"\1", ORIGINAL),
         ": normalize has no value: input should be a valid dictionary or instance of Normalize",
     ),
@@ -281,10 +293,12 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 NESTED = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner)
 )
-KNOBS = [(section, name) for section, knobs in yaml.safe_load(ORIGINAL).items() for name in (None, *knobs)]
+PARAMETERS = [
+    (section, name) for section, parameters in yaml.safe_load(ORIGINAL).items() for name in (None, *parameters)
+]
 
 
-@given(place=st.sampled_from(KNOBS), value=NESTED)
+@given(place=st.sampled_from(PARAMETERS), value=NESTED)
 def test_any_value_is_understood_or_refused(scribbled, place, value):
     content = yaml.safe_load(ORIGINAL)
     section, name = place

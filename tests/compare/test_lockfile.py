@@ -28,7 +28,7 @@ def stages():
     }
 
 
-KNOBS = {"params.yaml": {"cv": {"k": 5, "seed": 42}, "train": {"lr": 0.1, "epochs": 3}}}
+PARAMETERS = {"params.yaml": {"cv": {"k": 5, "seed": 42}, "train": {"lr": 0.1, "epochs": 3}}}
 DIGESTS = {"split.py": "s1", "evaluate.py": "e1"}
 
 
@@ -45,8 +45,8 @@ def lock_with(**more):
     return Lock.of({"schema": "2.0", "stages": stages() | more}, pipeline)
 
 
-def changed(lock, knobs=KNOBS, digests=DIGESTS):
-    return lock.changed(["evaluate", "split"], knobs.__getitem__, digests.get)
+def changed(lock, parameters=PARAMETERS, digests=DIGESTS):
+    return lock.changed(["evaluate", "split"], parameters.__getitem__, digests.get)
 
 
 def test_options_are_the_words_after_each_option(lock):
@@ -61,7 +61,13 @@ def test_a_command_that_only_a_shell_can_read_has_no_options():
 def test_what_comes_from_an_address_is_a_source_that_is_not_said_to_have_changed(mark):
     lock = lock_with(own={"cmd": "python own.py", "deps": [{"path": "https://example.org/x", mark: "1"}]})
     assert lock.sources(["own"]) == {"https://example.org/x": "1"}
-    assert lock.changed(["own"], KNOBS.__getitem__, {}.get) == []
+    assert lock.changed(["own"], PARAMETERS.__getitem__, {}.get) == []
+
+
+def test_parameters_go_by_the_names_that_they_have_today():
+    stages = {"train": {"cmd": "train", "params": {"params.yaml": {"train": {"hardest": 0.3, "lr": 0.1}}}}}
+    lock = Lock.of({"stages": stages}, {"stages": {"train": {"cmd": "train"}}})
+    assert lock.parameters == {"train.selective_backprop": 0.3, "train.lr": 0.1}
 
 
 def test_each_output_has_its_stage_and_digest(lock):
@@ -87,25 +93,25 @@ def test_sources_are_what_no_stage_makes(lock):
     assert lock.sources(["evaluate", "split"]) == {"evaluate.py": "e1", "split.py": "s1"}
 
 
-def test_nothing_has_changed_where_knobs_and_digests_are_those_recorded(lock):
+def test_nothing_has_changed_where_parameters_and_digests_are_those_recorded(lock):
     assert changed(lock) == []
 
 
-def test_a_knob_with_another_value_has_changed(lock):
-    assert changed(lock, {"params.yaml": KNOBS["params.yaml"] | {"train": {"lr": 0.2}}}) == ["train.lr"]
+def test_a_parameter_with_another_value_has_changed(lock):
+    assert changed(lock, {"params.yaml": PARAMETERS["params.yaml"] | {"train": {"lr": 0.2}}}) == ["train.lr"]
 
 
-def test_a_knob_inside_a_recorded_section_has_changed(lock):
-    assert changed(lock, {"params.yaml": KNOBS["params.yaml"] | {"cv": {"k": 4, "seed": 42}}}) == ["cv.k"]
+def test_a_parameter_inside_a_recorded_section_has_changed(lock):
+    assert changed(lock, {"params.yaml": PARAMETERS["params.yaml"] | {"cv": {"k": 4, "seed": 42}}}) == ["cv.k"]
 
 
-def test_a_knob_new_in_a_recorded_section_has_changed(lock):
+def test_a_parameter_new_in_a_recorded_section_has_changed(lock):
     new = {"k": 5, "seed": 42, "gap": 1}
-    assert changed(lock, {"params.yaml": KNOBS["params.yaml"] | {"cv": new}}) == ["cv.gap"]
+    assert changed(lock, {"params.yaml": PARAMETERS["params.yaml"] | {"cv": new}}) == ["cv.gap"]
 
 
-def test_knobs_of_a_section_that_is_gone_have_changed(lock):
-    assert changed(lock, {"params.yaml": {"cv": KNOBS["params.yaml"]["cv"]}}) == ["train.lr"]
+def test_parameters_of_a_section_that_is_gone_have_changed(lock):
+    assert changed(lock, {"params.yaml": {"cv": PARAMETERS["params.yaml"]["cv"]}}) == ["train.lr"]
 
 
 @pytest.mark.parametrize("digest", ["e2", None])

@@ -120,7 +120,7 @@ A  main (0123456)  5      91.00        88.06 to 93.94
 B  more            5      95.80        94.24 to 97.36
 
 parameter  A  B
-cv.k       5  (no such knob)
+cv.k       5  (no such parameter)
 
 score                      A       B       B - A    95% interval        p
 accuracy, %                91.00   95.80   +4.80    +3.24 to +6.36      0.001
@@ -138,7 +138,7 @@ these models only, and does not decide.
 B is better by 4.80 points (95% 3.24 to 6.36)"""
 
 
-def test_the_text_has_runs_knobs_scores_and_the_sentence_last():
+def test_the_text_has_runs_parameters_scores_and_the_sentence_last():
     found = compared(scores={"roc_auc_macro": NONE})
     assert reports.text([found]) == TEXT
 
@@ -156,7 +156,7 @@ def test_the_markdown_has_the_sentence_first_and_tables():
 
 def test_a_bar_in_a_value_does_not_break_a_table_of_markdown():
     found = compared(parameters={"cv.k": 5, "data.mirror": "a|b"})
-    assert "| data.mirror | (no such knob) | a&#124;b |" in reports.markdown([found])
+    assert "| data.mirror | (no such parameter) | a&#124;b |" in reports.markdown([found])
 
 
 def test_a_commit_named_by_its_hash_is_not_named_twice():
@@ -182,7 +182,7 @@ def test_unpaired_runs_have_no_difference(form):
     assert "B - A" not in form([compared(cv_seed=1)])
 
 
-def test_flags_and_empty_knobs_are_shown_as_in_params_yaml():
+def test_flags_and_empty_parameters_are_shown_as_in_params_yaml():
     a = run(A, parameters={"model.freeze": True, "data.subset": None})
     b = run(A, "b", parameters={"model.freeze": False, "data.subset": 100})
     lines = reports.text([compare(a, b, 0.1)]).splitlines()

@@ -99,7 +99,7 @@ def test_nothing_has_changed_after_a_run(small, name):
     assert runs.read(name, small.root).changed == ()
 
 
-def test_a_knob_turned_after_the_run_is_named(mine):
+def test_a_parameter_turned_after_the_run_is_named(mine):
     text = (mine.root / "params.yaml").read_text()
     (mine.root / "params.yaml").write_text(text.replace("skill: 2.0", "skill: 3.0"))
     assert runs.read("workspace", mine.root).changed == ("train.skill",)

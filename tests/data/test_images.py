@@ -10,7 +10,7 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.data import images
 
 REMEDY = "delete the folder and run `dvc repro`"
-ENTRY = "correct the entry of tiny in src/foldwise/sources/datasets.py"
+ENTRY = "correct the entry of tiny in src/foldwise/sources/catalogue.py"
 
 
 @pytest.fixture

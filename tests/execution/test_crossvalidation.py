@@ -12,8 +12,8 @@ from foldwise.data.folds import Fold
 from foldwise.execution import crossvalidation, engine
 from foldwise.execution.crossvalidation import FROZEN_COST, PredictFold, TrainFold, model_path
 from foldwise.execution.engine import Progress
+from foldwise.execution.schedule import Part
 from foldwise.execution.scratch import Scratch
-from foldwise.execution.workload import Part
 from foldwise.learning import models
 from foldwise.learning.prediction import log_probabilities
 
@@ -174,7 +174,7 @@ def test_a_recipe_of_few_steps_is_told_once(train, capsys):
 
 
 def test_later_epochs_cost_less_where_they_take_fewer_images_or_train_fewer_layers(digits, deal, parameters, scratch):
-    recipe = parameters({"train.epochs": 4, "train.hardest": 0.5, "train.freeze_after": 2})
+    recipe = parameters({"train.epochs": 4, "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2})
     task = TrainFold(digits, deal(digits.train_labels, recipe.cv), recipe, {}, scratch)
     assert task.sizes == [1, 0.5, 0.5, 0.5]
     assert task.costs == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]

@@ -17,8 +17,8 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Fold
 from foldwise.execution import engine
 from foldwise.execution.engine import Progress
+from foldwise.execution.schedule import Part
 from foldwise.execution.scratch import Scratch
-from foldwise.execution.workload import Part
 
 FOLDS = [Fold(0, 0), Fold(0, 1), Fold(1, 0), Fold(1, 1)]
 

@@ -63,7 +63,9 @@ def outcome(state):
 def test_training_goes_on_from_any_epoch_to_the_same_bits(optimizer, patience, samples, parameters, tmp_path):
     changes = {"train.optimizer": optimizer, "train.patience": patience, "train.epochs": 5, "train.inner_fraction": 0.4}
     changes |= {"train.lr": 0.3 if optimizer == "sgd" else 0.03, "train.weight_decay": 0.01, "train.augment": "shift"}
-    train = parameters(changes | {"train.schedule": "one_cycle", "train.hardest": 0.5, "train.freeze_after": 2}).train
+    train = parameters(
+        changes | {"train.schedule": "one_cycle", "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2}
+    ).train
     state = train_and_keep(samples, train, tmp_path)
     expected = outcome(state)
     for epoch in range(1, len(state.epochs) + 1):

@@ -180,17 +180,17 @@ class Graded(Watched):
 
 def test_later_epochs_take_the_share_of_the_images_with_the_highest_losses(greys, parameters):
     model = Graded()
-    trained(greys, parameters({"train.hardest": 0.4, "train.lr": 1e-6, "train.epochs": 3}).train, model)
+    trained(greys, parameters({"train.selective_backprop": 0.4, "train.lr": 1e-6, "train.epochs": 3}).train, model)
     assert [sorted(chain(*model.trained_on[start : start + 2])) for start in (4, 6)] == [list(range(24))] * 2
 
 
 def test_an_epochs_training_scores_are_of_all_images_when_they_were_last_seen(greys, parameters):
-    state = trained(greys, parameters({"train.hardest": 0.4, "train.lr": 1e-9}).train, Graded())
+    state = trained(greys, parameters({"train.selective_backprop": 0.4, "train.lr": 1e-9}).train, Graded())
     assert state.epochs[1][1:3] == pytest.approx(state.epochs[0][1:3], rel=1e-5)
 
 
 def test_the_schedule_is_over_the_steps_that_are_really_taken(greys, parameters):
-    recipe = {"train.hardest": 0.4, "train.epochs": 3, "train.schedule": "one_cycle"}
+    recipe = {"train.selective_backprop": 0.4, "train.epochs": 3, "train.schedule": "one_cycle"}
     state = trained(greys, parameters(recipe).train, Watched())
     rate = state.optimizer.param_groups[0]["lr"]
     assert (len(state.losses), rate) == (4 + 2 + 2, pytest.approx(0.05 / 25e4))
@@ -216,7 +216,7 @@ def learnt(samples, recipe, layers):
 def test_the_first_layer_and_its_normalisation_can_be_frozen_after_an_epoch(optimizer, samples, parameters):
     layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)]
     recipe = {"train.optimizer": optimizer, "train.epochs": 3, "train.weight_decay": 0.1}
-    assert learnt(samples, parameters(recipe | {"train.freeze_after": 2}).train, layers) == [
+    assert learnt(samples, parameters(recipe | {"train.freeze_first_layer_after": 2}).train, layers) == [
         {"1", "2", "5"},
         {"1", "2", "5"},
         {"5"},
@@ -225,7 +225,7 @@ def test_the_first_layer_and_its_normalisation_can_be_frozen_after_an_epoch(opti
 
 
 def test_the_last_layer_is_never_frozen(samples, parameters):
-    recipe = parameters({"train.freeze_after": 1}).train
+    recipe = parameters({"train.freeze_first_layer_after": 1}).train
     assert learnt(samples, recipe, [nn.Flatten(), nn.Linear(64, 10)]) == [{"2"}] * 2
 
 
@@ -389,7 +389,7 @@ def test_weights_that_break_at_the_very_last_step_are_told(greys, parameters):
 def test_no_network_is_frozen_whole(samples, parameters):
     layers = [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)]
     layers[2].requires_grad_(False)
-    assert learnt(samples, parameters({"train.freeze_after": 1}).train, layers) == [{"1"}] * 2
+    assert learnt(samples, parameters({"train.freeze_first_layer_after": 1}).train, layers) == [{"1"}] * 2
 
 
 FEW = "batches of one image are too few for batch normalisation, and "
@@ -402,9 +402,9 @@ FEW = "batches of one image are too few for batch normalisation, and "
         (3, {"train.batch_size": 2}, "train.batch_size is 2: raise it to 3 or more", {"train.batch_size": 3}),
         (
             59,
-            {"train.hardest": 1e-3},
-            "train.hardest leaves one of 59 images: raise it to 0.04 or more",
-            {"train.hardest": 0.04},
+            {"train.selective_backprop": 1e-3},
+            "train.selective_backprop leaves one of 59 images: raise it to 0.04 or more",
+            {"train.selective_backprop": 0.04},
         ),
         (
             1,

@@ -99,12 +99,12 @@ class Clone:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "as it stands")
 
-    def turn(self, knobs: dict[str, object]) -> None:
-        """Change knobs in `params.yaml` as a person does: the value, and nothing else on the line."""
+    def turn(self, parameters: dict[str, object]) -> None:
+        """Change parameters in `params.yaml` as a person does: the value, and nothing else on the line."""
         path = self.root / "params.yaml"
         lines = path.read_text(encoding="utf-8").splitlines()
-        for knob, value in knobs.items():
-            section, _, name = knob.partition(".")
+        for parameter, value in parameters.items():
+            section, _, name = parameter.partition(".")
             start = lines.index(f"{section}:")
             at = next(at for at in range(start, len(lines)) if lines[at].startswith(f"  {name}:"))
             _, mark, comment = lines[at].partition("#")
@@ -124,7 +124,7 @@ class Clone:
         return {str(path.relative_to(self.root)): path.read_bytes() for path in paths if path.is_file()}
 
     def made(self) -> dict[str, bytes]:
-        """Read all that a run makes, but for the record of `check`: that changes with every knob, also one of speed."""
+        """Read all that a run makes, but for the record of `check`, which changes with every parameter."""
         content = self.content()
         record = yaml.safe_load(content["dvc.lock"])
         record["stages"].pop("check", None)

@@ -19,7 +19,7 @@ LOCK = "requirements.lock"
 # Their bytes are proved by digest, whichever library fetched or unpacked them; or they write none.
 PROVED = {"check", "download", "weights"}
 # They change how fast, never what.
-KNOBS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold"}
+PARAMETERS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold"}
 SOURCES = [*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "stages").glob("*.py"))]
 # Each imports from those before it.
 ROOMS = ("base", "sources", "data", "learning", "execution", "evaluation", "compare")
@@ -82,15 +82,20 @@ def script(stage):
     return next(word for word in shlex.split(STAGES[stage]["cmd"]) if word.endswith(".py"))
 
 
-def knobs():
+def parameters():
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     return {f"{section}.{name}" for section, names in params.items() for name in names}
 
 
 def params_of(stage):
-    """Name the knobs that a stage depends on; a section stands for all of its knobs."""
+    """Name the parameters that a stage depends on; a section stands for all of its parameters."""
     named = stage.get("params", [])
-    return {knob for knob in knobs() for name in named if knob == name or knob.startswith(f"{name}.")}
+    return {
+        parameter
+        for parameter in parameters()
+        for name in named
+        if parameter == name or parameter.startswith(f"{name}.")
+    }
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -164,21 +169,23 @@ def test_every_out_is_named_on_the_command_line(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_param_is_a_knob(stage):
+def test_every_param_is_a_parameter(stage):
     named = STAGES[stage].get("params", [])
-    assert [name for name in named if not any(f"{knob}.".startswith(f"{name}.") for knob in knobs())] == []
+    assert [
+        name for name in named if not any(f"{parameter}.".startswith(f"{name}.") for parameter in parameters())
+    ] == []
 
 
-def test_every_knob_that_counts_is_a_param_of_a_stage_and_no_other():
-    assert set().union(*(params_of(stage) for stage in STAGES.values())) == knobs() - KNOBS_OF_NO_STAGE
+def test_every_parameter_that_counts_is_a_param_of_a_stage_and_no_other():
+    assert set().union(*(params_of(stage) for stage in STAGES.values())) == parameters() - PARAMETERS_OF_NO_STAGE
 
 
-def test_every_knob_has_a_comment():
+def test_every_parameter_has_a_comment():
     lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
     bare = []
     for before, line in pairwise(lines):
-        is_knob = re.match(r"  \w+:", line)
-        if is_knob and not re.search(r"# \w", line) and not re.match(r" +# \w", before):
+        is_parameter = re.match(r"  \w+:", line)
+        if is_parameter and not re.search(r"# \w", line) and not re.match(r" +# \w", before):
             bare.append(line)
     assert bare == []
 

@@ -20,7 +20,7 @@ from foldwise.data import images
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine
 
-# There and back, what users turn; an empty knob is `null` on the command line.
+# There and back, what users turn; an empty parameter is `null` on the command line.
 OVERRIDES = [
     (["train.lr=3e-5"], ["train.lr={train.lr}"]),
     (["train.lr=0.001", "train.optimizer=adam"], ["train.lr={train.lr}", "train.optimizer={train.optimizer}"]),
@@ -47,8 +47,8 @@ OVERRIDES = [
 ]
 
 
-def value_in(content, knob):
-    section, _, name = knob.partition(".")
+def value_in(content, parameter):
+    section, _, name = parameter.partition(".")
     return content[section][name]
 
 
@@ -65,13 +65,15 @@ def test_an_override_and_its_way_back_leave_the_parameters_as_they_were(there, b
     apply_overrides(str(params_file), there)
     assert params_file.read_bytes() != before
     named = [override.split("=") for override in back]
-    values = [f"{knob}={value_in(defaults, knob) if value[0] == '{' else value}" for knob, value in named]
+    values = [
+        f"{parameter}={value_in(defaults, parameter) if value[0] == '{' else value}" for parameter, value in named
+    ]
     apply_overrides(str(params_file), values)
     assert params_file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("override", "section", "knob", "value"),
+    ("override", "section", "parameter", "value"),
     [
         ("train.lr=3e-5", "train", "lr", 3e-5),
         ("train.lr=1", "train", "lr", 1.0),
@@ -83,9 +85,9 @@ def test_an_override_and_its_way_back_leave_the_parameters_as_they_were(there, b
         ("compute.gpus_per_fold=0.5", "compute", "gpus_per_fold", 0.5),
     ],
 )
-def test_an_override_is_understood(override, section, knob, value, params_file):
+def test_an_override_is_understood(override, section, parameter, value, params_file):
     apply_overrides(str(params_file), [override])
-    assert getattr(getattr(load(params_file), section), knob) == value
+    assert getattr(getattr(load(params_file), section), parameter) == value
 
 
 @pytest.mark.slow
@@ -239,8 +241,10 @@ def stage(name):
 
 def small(changes) -> Params:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for knob, value in ({"cv.k": 2, "train.epochs": 1, "train.batch_size": 8, "compute.n_jobs": 1} | changes).items():
-        section, _, name = knob.partition(".")
+    for parameter, value in (
+        {"cv.k": 2, "train.epochs": 1, "train.batch_size": 8, "compute.n_jobs": 1} | changes
+    ).items():
+        section, _, name = parameter.partition(".")
         content[section][name] = value
     return Params.model_validate(content)
 

@@ -112,14 +112,14 @@ def test_a_forced_run_comes_out_byte_for_byte(repeated):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "told"),
+    ("parameters", "told"),
     [
         ({"cv.k": "many"}, "params.yaml: cv.k is 'many': input should be a valid integer"),
         ({"train.lr": "-1"}, "params.yaml: train.lr is -1: input should be greater than 0"),
     ],
 )
-def test_a_mistake_in_the_parameters_is_told_in_one_line(clone, knobs, told):
-    clone.turn(knobs)
+def test_a_mistake_in_the_parameters_is_told_in_one_line(clone, parameters, told):
+    clone.turn(parameters)
     printed = clone.dvc("repro", status=None)
     lines = [line for line in printed.splitlines() if line.startswith("check: ")]
     assert (len(lines), "Traceback" in printed) == (1, False)

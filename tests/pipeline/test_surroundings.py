@@ -47,8 +47,11 @@ def test_a_clone_with_other_line_ends_runs_nothing_again(reference, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("+model.dropout=0.3", "check: params.yaml: unknown knob model.dropout; remove it"),
-        ("+evaluate.agment=none", "check: params.yaml: unknown knob evaluate.agment; did you mean evaluate.augment?"),
+        ("+model.dropout=0.3", "check: params.yaml: unknown parameter model.dropout; remove it"),
+        (
+            "+evaluate.agment=none",
+            "check: params.yaml: unknown parameter evaluate.agment; did you mean evaluate.augment?",
+        ),
         ("compute.backend=loki", "check: params.yaml: compute.backend is 'loki': input should be 'loky' or 'ray'"),
     ],
 )
@@ -57,7 +60,7 @@ def test_a_mistake_that_no_other_stage_would_see_is_told(repeated, setting, told
     assert told in printed.splitlines()
 
 
-def test_a_knob_that_changes_no_result_is_answered_all_the_same(repeated):
+def test_a_parameter_that_changes_no_result_is_answered_all_the_same(repeated):
     assert ran(repeated.dvc("exp", "run", "-S", "compute.n_jobs=1")) == ["check"]
 
 

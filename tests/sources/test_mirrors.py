@@ -16,8 +16,8 @@ import pytest
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.sources import formats
+from foldwise.sources.archives import Original, Remote
 from foldwise.sources.mirrors import Patience, Wheel, bring
-from foldwise.sources.originals import Original, Remote
 
 CONTENT = bytes(range(250)) * 40
 PACKED = gzip.compress(CONTENT)

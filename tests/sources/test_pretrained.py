@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.sources import pretrained
-from foldwise.sources.originals import Original
+from foldwise.sources.archives import Original
 
 
 class Malicious:
@@ -174,17 +174,17 @@ def test_a_file_that_is_not_there_is_told(name, model, tmp_path):
     assert str(caught.value) == f"params.yaml: model.weights_file is {path}, which is not there: correct the path"
 
 
-@pytest.mark.parametrize("knob", ["pretrained", "weights_file"])
-def test_a_network_without_weights_to_start_from_is_told(knob, model):
-    settings = {"weights_file": None, "pretrained": True} if knob == "pretrained" else {}
+@pytest.mark.parametrize("parameter", ["pretrained", "weights_file"])
+def test_a_network_without_weights_to_start_from_is_told(parameter, model):
+    settings = {"weights_file": None, "pretrained": True} if parameter == "pretrained" else {}
     with pytest.raises(FoldwiseError) as caught:
         pretrained.weights(model(name="cnn", **settings))
-    off = "to nothing" if knob == "weights_file" else "to false"
+    off = "to nothing" if parameter == "weights_file" else "to false"
     assert str(caught.value) == (
-        f"params.yaml: model.{knob} is for resnet18, but model.name is cnn: "
-        f"set model.name to resnet18, or model.{knob} {off}"
+        f"params.yaml: model.{parameter} is for resnet18, but model.name is cnn: "
+        f"set model.name to resnet18, or model.{parameter} {off}"
     )
-    with pytest.raises(FoldwiseError, match=rf"or model.{knob} {off} and model.freeze to false$"):
+    with pytest.raises(FoldwiseError, match=rf"or model.{parameter} {off} and model.freeze to false$"):
         pretrained.weights(model(name="cnn", freeze=True, **settings))
 
 

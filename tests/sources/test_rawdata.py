@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.sources import datasets, formats, rawdata
-from foldwise.sources.originals import Original, Remote
+from foldwise.sources import catalogue, formats, rawdata
+from foldwise.sources.archives import Original, Remote
 
 FILES = {
     "train-images-idx3-ubyte": formats.encode_idx(bytes(range(24)), (6, 2, 2)),
@@ -24,7 +24,7 @@ def like_mnist(files=FILES, proved=True):
     for name, content in files.items():
         digest = "md5:" + hashlib.md5(content).hexdigest() if proved else ""
         remotes.append(Remote(f"{name}.gz", (Original(name, len(content), digest),)))
-    return replace(datasets.find("mnist"), name="tiny", classes=("a", "b", "c"), remotes=tuple(remotes), sources=())
+    return replace(catalogue.find("mnist"), name="tiny", classes=("a", "b", "c"), remotes=tuple(remotes), sources=())
 
 
 @pytest.fixture(autouse=True)
@@ -121,15 +121,15 @@ SET_KNOB = "set data.mirror or FOLDWISE_MIRROR to a folder or address that holds
 CORRECT_ENVIRONMENT = f"correct or unset FOLDWISE_MIRROR (a data set may lie in a subfolder of its name), or {SET_KNOB}"
 
 
-@pytest.mark.parametrize(("knob", "remedy"), [(True, CORRECT_KNOB), (False, CORRECT_ENVIRONMENT)])
+@pytest.mark.parametrize(("parameter", "remedy"), [(True, CORRECT_KNOB), (False, CORRECT_ENVIRONMENT)])
 def test_a_wrong_mirror_of_the_users_is_told_and_no_other_is_asked(
-    mirror, raw, tmp_path, monkeypatch, capsys, knob, remedy
+    mirror, raw, tmp_path, monkeypatch, capsys, parameter, remedy
 ):
     public = replace(like_mnist(), sources=(str(mirror),))
     for place, reason in wrong_mirrors(tmp_path).items():
-        monkeypatch.setenv("FOLDWISE_MIRROR", str(mirror) if knob else place)
+        monkeypatch.setenv("FOLDWISE_MIRROR", str(mirror) if parameter else place)
         with pytest.raises(FoldwiseError) as caught:
-            rawdata.fetch(public, place if knob else None, raw)
+            rawdata.fetch(public, place if parameter else None, raw)
         name = NAME if reason.startswith("other") else "train-images-idx3-ubyte"
         assert str(caught.value) == f"{name}.gz cannot be had ({place}: {reason}): {remedy}"
         assert not raw.exists()
@@ -245,7 +245,7 @@ def test_files_that_the_entry_does_not_fit_are_told(raw, changed, what, proved):
     folder = filled(raw / "tiny", files)
     with pytest.raises(FoldwiseError) as caught:
         rawdata.decode(like_mnist(files, proved), raw)
-    entry = "correct the entry of tiny in src/foldwise/sources/datasets.py"
+    entry = "correct the entry of tiny in src/foldwise/sources/catalogue.py"
     remedy = (
         "these are the originals, so" if proved else f"delete {folder} and run `dvc repro`; where that brings the same,"
     )
@@ -290,7 +290,7 @@ def test_an_entry_that_decodes_to_another_form_or_fails_is_told(mirror, raw, cha
         rawdata.decode(wrong, raw)
     assert str(caught.value) == (
         f"{raw / 'tiny'}{what}: these are the originals, so "
-        "correct the entry of tiny in src/foldwise/sources/datasets.py"
+        "correct the entry of tiny in src/foldwise/sources/catalogue.py"
     )
 
 

@@ -13,8 +13,8 @@ import pytest
 from foldwise.base import params
 from foldwise.base.errors import FoldwiseError
 from foldwise.data import folds, images
-from foldwise.sources import datasets, rawdata
-from foldwise.sources.originals import Original, Remote
+from foldwise.sources import catalogue, rawdata
+from foldwise.sources.archives import Original, Remote
 
 ROOT = Path(__file__).parents[2]
 download, normalize, split = (
@@ -30,7 +30,7 @@ def parameters(subset=None):
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory):
     raw = tmp_path_factory.mktemp("data") / "raw"
-    rawdata.fetch(datasets.find("digits"), None, raw)
+    rawdata.fetch(catalogue.find("digits"), None, raw)
     return raw
 
 
@@ -86,8 +86,8 @@ def run(monkeypatch, tmp_path):
             return (np.concatenate(parts), labels), (np.concatenate(parts), labels)
 
         remotes = (Remote("set.tar.gz", tuple(originals), folder="set"),)
-        entry = datasets.Dataset("new", tuple(counts), remotes, (), decode)
-        monkeypatch.setattr(datasets, "_ALL", (entry,))
+        entry = catalogue.Dataset("new", tuple(counts), remotes, (), decode)
+        monkeypatch.setattr(catalogue, "_ALL", (entry,))
         data = params.Data(name="new", subset=subset, mirror=str(tmp_path / "mirror"))
         settings = params.load(ROOT / "params.yaml").model_copy(update={"data": data})
         download(settings, raw=tmp_path / "raw")
@@ -138,7 +138,7 @@ def test_torch_is_not_imported(stage):
 
 @pytest.mark.slow
 def test_mnist_has_its_well_known_mean_and_deviation(tmp_path, capsys):
-    mnist = datasets.find("mnist")
+    mnist = catalogue.find("mnist")
     try:
         rawdata.fetch(replace(mnist, sources=mnist.sources[-1:]), None, tmp_path / "raw")
     except FoldwiseError as error:

@@ -1,4 +1,10 @@
-"""The one error that is meant for the user, and what is told of all others."""
+"""The one error that is meant for the user, and what its line says."""
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class FoldwiseError(Exception):
@@ -8,3 +14,17 @@ class FoldwiseError(Exception):
 def first_line(error: Exception) -> str:
     """Give the first line of an error's message; empty if it has none."""
     return (str(error).splitlines() or [""])[0]
+
+
+def did_you_mean(name: str, known: Collection[str], otherwise: str, prefix: str = "") -> str:
+    """Ask whether the known name nearest to `name` was meant; give `otherwise` where none is near."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else otherwise
+
+
+def chosen(parameter: str, name: str, known: Mapping[str, T]) -> T:
+    """Give what a parameter chooses by name; FoldwiseError if that is unknown."""
+    if name not in known:
+        hint = did_you_mean(name, known, f"use one of {', '.join(known)}")
+        raise FoldwiseError(f"params.yaml: {parameter} is {name!r}, which is not known: {hint}")
+    return known[name]

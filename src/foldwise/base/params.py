@@ -1,13 +1,12 @@
-"""What `params.yaml` may say, as validated, immutable types; what each knob means stands in that file."""
+"""What `params.yaml` may say, as validated, immutable types; what each parameter means stands in that file."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from foldwise.base.errors import FoldwiseError
+from foldwise.base.errors import FoldwiseError, did_you_mean
 
 
 def _no_bool(value: Any) -> Any:
@@ -25,6 +24,13 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 # scikit-learn's and NumPy's seeds are 32 bits wide.
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Flag = Annotated[bool, Field(strict=True)]
+
+
+# What parameters were called in earlier versions.
+RENAMED = {
+    "train.hardest": "train.selective_backprop",
+    "train.freeze_after": "train.freeze_first_layer_after",
+}
 
 
 class _Section(BaseModel):
@@ -85,8 +91,8 @@ class Train(_Section):
     label_smoothing: Fraction
     augment: Literal["none", "shift", "affine"]
     precision: Literal["float32", "bfloat16"]
-    hardest: Annotated[Number, Field(gt=0, le=1)]
-    freeze_after: Annotated[int, Field(strict=True, ge=0)]
+    selective_backprop: Annotated[Number, Field(gt=0, le=1)]
+    freeze_first_layer_after: Annotated[int, Field(strict=True, ge=0)]
     patience: Annotated[int, Field(strict=True, ge=0)]
     inner_fraction: Fraction
 
@@ -144,7 +150,7 @@ def load(path: Path) -> Params:
     Raises
     ------
     FoldwiseError
-        Names the first knob that is wrong, what is wrong with it, and the nearest known name of an unknown one.
+        Names the first parameter that is wrong, what is wrong with it, and the nearest known name of an unknown one.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -159,31 +165,30 @@ def load(path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        # A misspelt knob is missing too: what is unknown says more.
+        # A misspelt parameter is missing too: what is unknown says more.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         raise FoldwiseError(f"{path}: {_explain(first)}") from error
 
 
 def _explain(error: Any) -> str:
     """Put one of pydantic's errors in a line of ours."""
-    knob = ".".join(map(str, error["loc"]))
+    parameter = ".".join(map(str, error["loc"]))
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
         section: Any = Params
         for name in error["loc"][:-1]:
             section = section.model_fields[name].annotation
-        near = get_close_matches(str(error["loc"][-1]), section.model_fields, n=1)
-        prefix = knob.rpartition(".")[0]
-        hint = f"did you mean {prefix + '.' if prefix else ''}{near[0]}?" if near else "remove it"
-        return f"unknown knob {knob}; {hint}"
+        *prefix, name = RENAMED.get(parameter, parameter).rpartition(".")
+        hint = did_you_mean(name, section.model_fields, "remove it", "".join(prefix))
+        return f"unknown parameter {parameter}; {hint}"
     if kind == "missing":
-        return f"{knob} is missing: add it"
+        return f"{parameter} is missing: add it"
     if kind == "value_error" and len(error["loc"]) == 1:
         return str(error["ctx"]["error"])
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if value is None:
-        return f"{knob} has no value: {message}"
+        return f"{parameter} has no value: {message}"
     if isinstance(value, (dict, list)):
-        return f"{knob} has the wrong form: {message}"
-    return f"{knob} is {value!r}: {message}"
+        return f"{parameter} has the wrong form: {message}"
+    return f"{parameter} is {value!r}: {message}"

@@ -93,7 +93,7 @@ class Comparison:
     ----------
     a, b : Side
     parameters : dict of str to dict
-        Knobs that differ, each with its value in "a" and in "b"; a run that does not know the knob has none.
+        Parameters that differ, each with its value in "a" and in "b"; a run that does not know the parameter has none.
     sources : tuple of str
         Files of code or pins that differ.
     notes : tuple of str

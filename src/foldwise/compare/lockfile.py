@@ -1,4 +1,4 @@
-"""What a `dvc.lock` says of a run: the knobs and files that made its results, and where those lie."""
+"""What a `dvc.lock` says of a run: the parameters and files that made its results, and where those lie."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from foldwise.base.errors import FoldwiseError
+from foldwise.base.params import RENAMED
 
 
 def _one_line(cmd: Any) -> str:
@@ -28,7 +29,7 @@ class File(BaseModel):
 
 
 class Stage(BaseModel):
-    """A stage as it was run: `params` has, for each file of knobs, their values by name."""
+    """A stage as it was run: `params` has, for each file of parameters, their values by name."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +54,7 @@ class Lock(BaseModel):
     Notes
     -----
     - A stage is found by what it makes, whatever its name.
-    - A knob goes by its full name, such as `train.lr`; its value is that which the results were made with.
+    - A parameter goes by its full name, such as `train.lr`; its value is that which the results were made with.
     - A source is a file that no stage makes: code, or the pins of libraries.
     """
 
@@ -105,9 +106,9 @@ class Lock(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All knobs that stages depend on."""
-        recorded = [knobs for stage in self.stages.values() for knobs in stage.params.values()]
-        return {name: value for knobs in recorded for name, value in _flat(knobs)}
+        """All parameters that stages depend on, by the names that they have today."""
+        recorded = [values for stage in self.stages.values() for values in stage.params.values()]
+        return {RENAMED.get(name, name): value for values in recorded for name, value in _flat(values)}
 
     def lineage(self, stage: str) -> list[str]:
         """Names of `stage` and of all that its outputs were made from, nearest first.
@@ -137,7 +138,7 @@ class Lock(BaseModel):
     def changed(
         self, stages: Sequence[str], yaml: Callable[[str], Mapping[str, Any]], digest: Callable[[str], str | None]
     ) -> list[str]:
-        """Find the knobs, sources and commands of `stages` that are no longer what the results were made with.
+        """Find the parameters, sources and commands of `stages` that are no longer what the results were made with.
 
         Of a folder of data or an address among the sources only DVC can tell, so none is named.
 
@@ -158,8 +159,8 @@ class Lock(BaseModel):
         for name in stages:
             for path, recorded in self.stages[name].params.items():
                 content, then = yaml(path), dict(_flat(recorded))
-                now = dict(_flat({knob: _get(content, knob) for knob in recorded}))
-                changed |= {knob for knob in then | now if then.get(knob) != now.get(knob)}
+                now = dict(_flat({name: _get(content, name) for name in recorded}))
+                changed |= {name for name in then | now if then.get(name) != now.get(name)}
             if self.commands.get(name, command := self.stages[name].cmd) != command:
                 changed.add(f"the command of `{name}`")
         return sorted(changed)
@@ -187,7 +188,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _get(tree: Any, knob: str) -> Any:
-    for part in knob.split("."):
+def _get(tree: Any, parameter: str) -> Any:
+    for part in parameter.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree

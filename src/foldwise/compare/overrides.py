@@ -1,4 +1,4 @@
-"""How a knob is turned on a command line."""
+"""How a parameter is turned on a command line."""
 
 import re
 import shlex
@@ -8,9 +8,9 @@ from typing import Any
 _WORDS = ("null", "true", "false", "nan", "inf")
 
 
-def setting(knob: str, value: Any) -> str:
-    """Write the option of `dvc exp run` that gives a knob this value, quoted for the shell."""
-    return f"-S {shlex.quote(f'{knob}={_literal(value)}')}"
+def setting(parameter: str, value: Any) -> str:
+    """Write the option of `dvc exp run` that gives a parameter this value, quoted for the shell."""
+    return f"-S {shlex.quote(f'{parameter}={_literal(value)}')}"
 
 
 def _literal(value: Any) -> str:

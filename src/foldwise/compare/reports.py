@@ -115,8 +115,8 @@ def _one(comparison: Comparison) -> Iterator[Block]:
         *((letter, _name(side), _folds(side), *_own(side)) for letter, side in sides.items()),
     ]
     if comparison.parameters:
-        knobs = comparison.parameters.items()
-        yield [("parameter", "A", "B"), *((knob, _value(both, "a"), _value(both, "b")) for knob, both in knobs)]
+        differing = comparison.parameters.items()
+        yield [("parameter", "A", "B"), *((name, _value(both, "a"), _value(both, "b")) for name, both in differing)]
     else:
         yield "No parameter differs."
     if comparison.sources:
@@ -158,12 +158,13 @@ def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
 
 def _remedy(comparison: Comparison) -> str:
     """Say how to get runs that can be paired: by a whole command, which also turns what else makes B's recipe."""
-    knobs = {knob: both for knob, both in comparison.parameters.items() if knob != "data.mirror"}  # same files anywhere
-    pairing = [knob for knob in knobs if knob.startswith(("data.", "cv."))]
-    if not pairing or not all("a" in both for both in knobs.values()):
+    # The mirror brings the same files.
+    differing = {name: both for name, both in comparison.parameters.items() if name != "data.mirror"}
+    pairing = [name for name in differing if name.startswith(("data.", "cv."))]
+    if not pairing or not all("a" in both for both in differing.values()):
         return "run both again with the same code and original files"
-    wanted = {knob: both.get("a" if knob in pairing else "b", both["a"]) for knob, both in knobs.items()}
-    settings = " ".join(setting(knob, value) for knob, value in wanted.items())
+    wanted = {name: both.get("a" if name in pairing else "b", both["a"]) for name, both in differing.items()}
+    settings = " ".join(setting(name, value) for name, value in wanted.items())
     return f"run B again with A's, in a checkout of A: `dvc exp run {settings}`"
 
 
@@ -214,7 +215,7 @@ def _percent(probability: float) -> str:
 
 
 def _value(both: dict[str, Any], side: str) -> str:
-    value = both.get(side, "(no such knob)")
+    value = both.get(side, "(no such parameter)")
     return "(empty)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -63,13 +63,13 @@ class Run:
     commit : str or None
         Hash of the Git commit; None for the workspace.
     parameters : dict
-        Value of each knob that a stage depends on, by its full name, as it was when the results were made.
+        Value of each parameter that a stage depends on, by its full name, as it was when the results were made.
     sources : dict of str to str
         Digest of each file of code or pins that the results depend on, by path.
     digests : dict of str to str
         Of the folders `normalized`, `folds`, `predictions` and `scores`.
     changed : tuple of str
-        Knobs, files and commands of this revision that are not what the results were made with.
+        Parameters, files and commands of this revision that are not what the results were made with.
     libraries : dict of str to str
         Version of each library that the models were made with, by name; empty where the run did not keep that.
     unpinned : str

@@ -49,9 +49,7 @@ def summary(directory: Path) -> str:
     if _digest(path) != lock.producers[name][1]:
         notes.append(f"{path} is not what dvc.lock records: `dvc repro` makes it again")
     try:
-        changed = lock.changed(
-            lock.lineage(stage), lambda knobs: _yaml(root / knobs), lambda source: _digest(root / source)
-        )
+        changed = lock.changed(lock.lineage(stage), lambda name: _yaml(root / name), lambda path: _digest(root / path))
         notes += [describe_changes(changed)] if changed else []
     except FoldwiseError as error:
         notes.append(str(error))

@@ -108,7 +108,7 @@ def save(data: Images, directory: Path) -> None:
     FoldwiseError
         If the data cannot be trained on, or the disk does not take them; an earlier `directory` is then still whole.
     """
-    entry = f"correct the entry of {data.name} in src/foldwise/sources/datasets.py"
+    entry = f"correct the entry of {data.name} in src/foldwise/sources/catalogue.py"
     flat = [channel for channel, std in enumerate(data.std) if std == 0]
     if flat:
         raise FoldwiseError(
@@ -138,8 +138,8 @@ def load(directory: Path) -> Images:
     try:
         meta = _Meta.model_validate(content)
     except ValidationError as error:
-        knob = ".".join(map(str, error.errors()[0]["loc"])) or "content"
-        raise FoldwiseError(f"{path}: {knob} is not as `normalize` writes it: {_REMEDY}") from error
+        field = ".".join(map(str, error.errors()[0]["loc"])) or "content"
+        raise FoldwiseError(f"{path}: {field} is not as `normalize` writes it: {_REMEDY}") from error
     data = Images(
         meta.name,
         tuple(meta.classes),

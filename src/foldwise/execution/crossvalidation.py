@@ -18,8 +18,8 @@ from foldwise.base.params import Compute, Params
 from foldwise.data.folds import Fold, Folds
 from foldwise.data.images import Images, pixel_statistics
 from foldwise.execution.engine import Progress
+from foldwise.execution.schedule import done_after
 from foldwise.execution.scratch import Scratch
-from foldwise.execution.workload import done_after
 
 if TYPE_CHECKING:
     import torch
@@ -63,13 +63,13 @@ class TrainFold:
     @property
     def sizes(self) -> list[float]:
         """Share of the images that each epoch takes."""
-        return [1.0] + [self.params.train.hardest] * (self.params.train.epochs - 1)
+        return [1.0] + [self.params.train.selective_backprop] * (self.params.train.epochs - 1)
 
     @property
     def costs(self) -> list[float]:
         """Cost of each epoch, about, in units of one over all images."""
-        freeze_after = self.params.train.freeze_after or math.inf
-        return [size * (FROZEN_COST if epoch >= freeze_after else 1.0) for epoch, size in enumerate(self.sizes)]
+        frozen_from = self.params.train.freeze_first_layer_after or math.inf
+        return [size * (FROZEN_COST if epoch >= frozen_from else 1.0) for epoch, size in enumerate(self.sizes)]
 
     def __call__(self, fold: Fold, progress: Progress) -> Arrays | None:
         """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,).

@@ -21,8 +21,8 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import Arrays
 from foldwise.base.params import Compute
 from foldwise.data.folds import Fold
+from foldwise.execution.schedule import Part, deal
 from foldwise.execution.scratch import Scratch
-from foldwise.execution.workload import Part, deal
 
 
 @dataclass

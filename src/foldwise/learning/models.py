@@ -1,14 +1,13 @@
 """The networks by name, each behind the normalisation that belongs to its weights."""
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from foldwise.base.errors import FoldwiseError, first_line
+from foldwise.base.errors import FoldwiseError, chosen, first_line
 from foldwise.base.files import Arrays
 from foldwise.data.images import Images
 from foldwise.learning.prediction import fault
@@ -162,13 +161,10 @@ def build(name: str, form: ImageForm, mean: Sequence[float], std: Sequence[float
     FoldwiseError
         If the name is unknown, or the network cannot be trained on such images.
     """
-    if name not in NETWORKS:
-        near = get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(NETWORKS)}"
-        raise FoldwiseError(f"params.yaml: model.name is {name!r}, which is not known: {hint}")
+    network = chosen("model.name", name, NETWORKS)
     cause: Exception | None = None
     try:
-        model = nn.Sequential(Normalize(mean, std), NETWORKS[name](form))
+        model = nn.Sequential(Normalize(mean, std), network(form))
         found = fault(model, form[:3], form.classes)
     except Exception as error:  # a network is anybody's code
         cause = error

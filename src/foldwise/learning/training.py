@@ -135,13 +135,15 @@ def _check_batches(model: nn.Module, train: Train, n: int) -> None:
     """Refuse batches of one image where they are normalised; from three images a batch on, only one image makes one."""
     _train_mode(model)
     normalised = any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules())
-    hardest = math.ceil(train.hardest * n)
-    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in (n, hardest)[: train.epochs]):
+    selected = math.ceil(train.selective_backprop * n)
+    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in (n, selected)[: train.epochs]):
         what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
         if n == 1:
             what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
-        elif hardest == 1:
-            what = f"train.hardest leaves one of {n} images: raise it to {math.ceil(200 / n) / 100:g} or more"
+        elif selected == 1:
+            what = (
+                f"train.selective_backprop leaves one of {n} images: raise it to {math.ceil(200 / n) / 100:g} or more"
+            )
         raise FoldwiseError(f"batches of one image are too few for batch normalisation, and {what}")
 
 
@@ -152,7 +154,7 @@ def _train_epoch(
     model, optimizer, device = training.model, training.optimizer, samples.images.device
     seed_torch(streams.dropout, epoch)
     augmentation = generator(streams.augmentation, epoch)
-    hardest = math.ceil(train.hardest * len(indices))
+    hardest = math.ceil(train.selective_backprop * len(indices))
     first, later = (math.ceil(n / train.batch_size) for n in (len(indices), hardest))
     steps, before, total = later if epoch else first, len(training.losses), first + later * (train.epochs - 1)
     if epoch == 0:
@@ -162,7 +164,7 @@ def _train_epoch(
         indices = indices[np.sort(ranked[:hardest])]
     order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
     losses = torch.empty(steps, device=device)
-    if train.freeze_after and epoch >= train.freeze_after:
+    if train.freeze_first_layer_after and epoch >= train.freeze_first_layer_after:
         for weight in first_layer(model):
             weight.requires_grad_(False)
     _train_mode(model)

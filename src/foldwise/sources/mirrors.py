@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from foldwise.base.console import say
 from foldwise.base.copies import named_by_user
 from foldwise.base.errors import FoldwiseError
-from foldwise.sources.originals import Original, Refused, Remote, proved, unpacked
+from foldwise.sources.archives import Original, Refused, Remote, proved, unpacked
 
 _CHUNK = 2**16
 _ABSENT = "not there"

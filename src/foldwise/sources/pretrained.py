@@ -10,8 +10,8 @@ from foldwise.base.copies import named_by_user
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import Arrays
 from foldwise.base.params import Model
+from foldwise.sources.archives import Original, Remote
 from foldwise.sources.mirrors import bring
-from foldwise.sources.originals import Original, Remote
 
 # Torchvision's `ResNet18_Weights.IMAGENET1K_V1`; its file's name ends in the beginning of its SHA-256.
 _RESNET18 = Original(
@@ -31,10 +31,10 @@ def weights(model: Model) -> Arrays:
     if not (model.pretrained or model.weights_file):
         return {}
     if model.name != "resnet18":
-        knob, off = ("pretrained", "to false") if model.pretrained else ("weights_file", "to nothing")
+        name, off = ("pretrained", "to false") if model.pretrained else ("weights_file", "to nothing")
         raise FoldwiseError(
-            f"params.yaml: model.{knob} is for resnet18, but model.name is {model.name}: set model.name to resnet18, "
-            f"or model.{knob} {off}{' and model.freeze to false' if model.freeze else ''}"
+            f"params.yaml: model.{name} is for resnet18, but model.name is {model.name}: set model.name to resnet18, "
+            f"or model.{name} {off}{' and model.freeze to false' if model.freeze else ''}"
         )
     if model.weights_file:
         return _read(named_by_user(model.weights_file))

