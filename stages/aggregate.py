@@ -1,10 +1,5 @@
 """Put the folds together: the headline numbers, the tables behind the plots, and the pictures."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +49,3 @@ def aggregate(
     for name, picture in drawn.items():
         files.write_bytes(plots / "images" / f"{name}.png", picture)
     console.say(describe(summary))
-
-
-if __name__ == "__main__":
-    console.run(aggregate)

@@ -1,10 +1,5 @@
 """Check every parameter, also those that no stage runs again for."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from foldwise.base import console
 from foldwise.base.params import Params
 
@@ -13,7 +8,3 @@ def check(params: Params) -> None:
     """Say how many parameters were checked, which was done before."""
     parameters = sum(len(section) for section in params.model_dump().values())
     console.say(f"check: {parameters} parameters in params.yaml are as they should be")
-
-
-if __name__ == "__main__":
-    console.run(check)

@@ -1,10 +1,5 @@
 """Bring the data set's original files, each proved by its digest."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from pathlib import Path
 
 from foldwise.base import console
@@ -17,7 +12,3 @@ def download(params: Params, *, raw: Path) -> None:
     dataset = catalogue.find(params.data.name)
     rawdata.fetch(dataset, params.data.mirror, raw)
     console.say(f"download: {dataset.name} is whole")
-
-
-if __name__ == "__main__":
-    console.run(download)

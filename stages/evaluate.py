@@ -1,10 +1,5 @@
 """Let each fold's model predict its held-out fold and the test set, and score both."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from pathlib import Path
 
 import numpy as np
@@ -16,31 +11,30 @@ from foldwise.data.folds import load as load_folds
 from foldwise.data.images import load as load_images
 from foldwise.evaluation.scores import of_model
 from foldwise.execution import engine
-from foldwise.execution.crossvalidation import PredictFold
+from foldwise.learning.predict_fold import PredictFold
 
 
 def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, predictions: Path, scores: Path) -> None:
     """Write all predictions, and the scores of each fold's model."""
     data = load_images(normalized)
-    dealt = load_folds(folds, len(data.train_labels))
-    order = list(dealt)
+    assigned = load_folds(folds, len(data.train_labels))
+    order = list(assigned)
     n_train, n_test, classes = len(data.train_labels), len(data.test_labels), len(data.classes)
     console.say(f"evaluate: {len(order)} models on their held-out images and {n_test} test images")
-    out_of_fold = np.empty((dealt.description.repeats, n_train, classes), dtype=np.float32)
+    out_of_fold = np.empty((assigned.description.repeats, n_train, classes), dtype=np.float32)
     test = np.empty((len(order), n_test, classes), dtype=np.float32)
-    for fold, arrays in engine.run(PredictFold(data, dealt, params, models), order, params.compute):
-        out_of_fold[fold.repeat, dealt.held_out(fold)] = arrays["held_out"]
+    task = PredictFold(data, assigned, params)
+    for fold, arrays in engine.run(
+        task, order, params.compute, inputs=lambda fold: (files.read_arrays(fold.within(models)),)
+    ):
+        out_of_fold[fold.repeat, assigned.held_out(fold)] = arrays["held_out"]
         test[order.index(fold)] = arrays["test"]
     tables = []
     for fold, on_test in zip(order, test, strict=True):
-        held_out = dealt.held_out(fold)
+        held_out = assigned.held_out(fold)
         on_held_out = out_of_fold[fold.repeat, held_out], data.train_labels[held_out]
         tables.append(of_model(fold, on_held_out, (on_test, data.test_labels)))
     files.write_array(predictions / "out_of_fold.npy", out_of_fold)
     files.write_array(predictions / "test.npy", test)
     for name in tables[0]:
         files.write_csv(scores / f"{name}.csv", pd.concat([of_fold[name] for of_fold in tables]))
-
-
-if __name__ == "__main__":
-    console.run(evaluate)

@@ -1,10 +1,5 @@
 """Bring any data set to one form, and measure its pixels."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from pathlib import Path
 
 from foldwise.base import console
@@ -22,7 +17,3 @@ def normalize(params: Params, *, raw: Path, normalized: Path) -> None:
     images.save(data, normalized)
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (data.mean, data.std))
     console.say(f"normalize: {len(train[0])} training and {len(test[0])} test images, mean {mean}, std {std}")
-
-
-if __name__ == "__main__":
-    console.run(normalize)

@@ -1,10 +1,5 @@
 """Decide, for each repeat, in which fold each training image is held out."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from pathlib import Path
 
 from foldwise.base import console
@@ -19,7 +14,3 @@ def split(params: Params, *, normalized: Path, folds: Path) -> None:
     save(folds, assign(labels, params.cv), params.cv)
     cv = params.cv
     console.say(f"split: {len(labels)} training images into {cv.repeats} x {cv.k} folds, {cv.strategy}, seed {cv.seed}")
-
-
-if __name__ == "__main__":
-    console.run(split)

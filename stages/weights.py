@@ -1,13 +1,8 @@
 """Bring the weights that a network starts from, where it does not start from fresh ones."""
 
-from foldwise.base import startup
-
-if __name__ == "__main__":
-    startup.begin()
-
 from pathlib import Path
 
-from foldwise.base import console, files
+from foldwise.base import files
 from foldwise.base.params import Params
 from foldwise.sources import pretrained
 
@@ -15,7 +10,3 @@ from foldwise.sources import pretrained
 def weights(params: Params, *, weights: Path) -> None:
     """Write the weights as safetensors; without any for fresh ones."""
     files.write_arrays(weights, pretrained.weights(params.model))
-
-
-if __name__ == "__main__":
-    console.run(weights)

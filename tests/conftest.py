@@ -57,6 +57,7 @@ RECIPE = {
     "compute.portable": False,
     "compute.backend": "loky",
     "compute.n_jobs": 1,
+    "compute.reuse_folds": True,
 }
 
 

@@ -14,6 +14,7 @@ from foldwise import ray_backend
 from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Fold
 from foldwise.execution import engine
+from foldwise.execution.jobs import Work
 
 FOLDS = [Fold(0, 0), Fold(0, 1), Fold(0, 2)]
 
@@ -104,15 +105,18 @@ class Task:
 
     error: Exception | None = None
 
-    def __call__(self, fold, progress, *given):
+    def __call__(self, fold, job, *given):
         if self.error:
             raise self.error
-        return {"called": (fold, progress.part.place, progress.total, progress.part.span, *given)}
+        return {"called": (fold, job.part.place, job.total, job.part.span, *given)}
 
 
-class ReadingTask(Task):
-    def read(self, fold):
-        return f"the model of {fold}, read by {os.getpid()}"
+def work(task=Task()):
+    return Work(task, len(FOLDS), [1.0], None)
+
+
+def read_nothing(fold):
+    return ()
 
 
 @pytest.fixture(autouse=True)
@@ -147,14 +151,15 @@ def compute(parameters):
 def driven(ray, compute):
     """Drive Ray in this process: what would be sent to the stage, in a list."""
 
-    def drive(task=Task(), **settings):
-        return list(ray_backend._driven(engine._run, task, FOLDS, compute(**settings)))
+    def drive(inputs=read_nothing, **settings):
+        return list(ray_backend._messages(work(), FOLDS, compute(**settings), inputs))
 
     return drive
 
 
 def results(messages):
-    return {fold: arrays["called"] for kind, content in messages if kind == "result" for fold, arrays in [content]}
+    ended = [message.content for message in messages if isinstance(message, ray_backend._Result)]
+    return {fold: arrays["called"] for fold, arrays in ended}
 
 
 def test_the_stage_gets_each_folds_result(ray, compute):
@@ -166,7 +171,7 @@ def test_the_stage_gets_each_folds_result(ray, compute):
 
 def test_no_folds_need_no_ray(monkeypatch, compute):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert list(ray_backend.on_ray(engine._run, Task(), [], compute())) == []
+    assert list(engine.run(Task(), [], compute())) == []
 
 
 def test_without_ray_the_install_command_is_told(monkeypatch, compute):
@@ -178,18 +183,19 @@ def test_without_ray_the_install_command_is_told(monkeypatch, compute):
 
 
 def test_the_default_path_loads_no_ray_and_needs_no_address():
-    script = "import sys; from foldwise.execution import crossvalidation, engine; sys.exit('ray' in sys.modules)"
+    imports = "import sys; import foldwise.execution.engine, foldwise.learning.train_fold"
+    script = f"{imports}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 def test_a_gpu_that_no_fold_asks_for_is_told(compute):
     with pytest.raises(FoldwiseError, match=r"compute\.gpus_per_fold is 0"):
-        list(ray_backend.on_ray(engine._run, Task(), FOLDS, compute(device="cuda", gpus_per_fold=0)))
+        list(engine.run(Task(), FOLDS, compute(device="cuda", gpus_per_fold=0)))
 
 
-def test_the_task_goes_to_the_object_store_once(ray, driven):
+def test_the_work_goes_to_the_object_store_once(ray, driven):
     driven()
-    assert ray.stored == [Task()]
+    assert ray.stored == [work()]
 
 
 def test_each_fold_states_its_needs(ray, driven):
@@ -202,10 +208,10 @@ def test_each_fold_states_its_needs(ray, driven):
     }
 
 
-def test_what_a_task_reads_is_read_where_the_files_are(driven):
+def test_what_a_fold_needs_is_read_where_the_files_are(driven):
+    messages = driven(lambda fold: (f"the model of {fold}, read by {os.getpid()}",))
     assert all(
-        called[-1].endswith(f"of {fold}, read by {os.getpid()}")
-        for fold, called in results(driven(ReadingTask())).items()
+        called[-1] == f"the model of {fold}, read by {os.getpid()}" for fold, called in results(messages).items()
     )
 
 
@@ -354,7 +360,7 @@ def test_a_slow_fold_is_waited_for(ray, compute):
 
 
 def test_a_stage_that_stops_listening_ends_the_driver(ray, compute):
-    got = ray_backend.on_ray(engine._run, Task(), FOLDS, compute())
+    got = ray_backend.run(work(), FOLDS, compute(), read_nothing)
     ray.wait = lambda references, timeout: (
         (references[:1], []) if len(references) == 3 else (time.sleep(0.1), references)
     )

@@ -41,7 +41,7 @@ PORT = 26379
 LONG = 200  # epochs
 STAGES = {
     "train": "--normalized data --folds folds --weights weights.safetensors "
-    "--requirements {root}/requirements.lock --scratch .scratch --models {to}/models --curves {to}/curves",
+    "--requirements {root}/requirements.lock --store .fold_store --models {to}/models --curves {to}/curves",
     "evaluate": "--normalized data --folds folds --models {to}/models "
     "--predictions {to}/predictions --scores {to}/scores",
 }
@@ -170,10 +170,16 @@ class Workspace:
         environment = self.cluster.environment | {"RAY_ADDRESS": self.cluster.address}
         environment["PYTHONPATH"] = f"{ROOT / 'src'}:{environment['PYTHONPATH']}"
         options = STAGES[stage].format(root=ROOT, to=to).split()
-        command = [sys.executable, ROOT / "stages" / f"{stage}.py", "--params", params, *options]
+        script = ROOT / "stages" / f"{stage}.py"
+        command = [sys.executable, "-m", "foldwise.base.stage", script, "--params", params, *options]
         with self.log.open("w") as output:
             return subprocess.Popen(
-                command, cwd=self.folder, env=environment, stderr=output, stdout=output, start_new_session=True
+                [*command, *options],
+                cwd=self.folder,
+                env=environment,
+                stderr=output,
+                stdout=output,
+                start_new_session=True,
             )
 
     def run(self, stage, to, backend, **train):
@@ -190,8 +196,8 @@ class Workspace:
 
     def finished(self):
         """Folds whose results the stage has kept."""
-        kept = self.folder.glob(".scratch/*/repeat-0-fold-*.finished.safetensors")
-        return {int(path.name.split(".")[0].rpartition("-")[2]) for path in kept}
+        kept = self.folder.glob(".fold_store/repeat-0-fold-*.finished")
+        return {int(path.name.split("-")[3]) for path in kept}
 
     def content(self, to):
         paths = sorted(path for path in (self.folder / to).rglob("*") if path.is_file())
@@ -242,7 +248,7 @@ def test_a_cluster_gives_the_bytes_of_loky(data, workspace):
     for backend in ("loky", "ray"):
         for stage in STAGES:
             made.run(stage, backend, backend)
-        shutil.rmtree(made.folder / ".scratch", ignore_errors=True)
+        shutil.rmtree(made.folder / ".fold_store", ignore_errors=True)
     assert made.content("ray") == made.content("loky") != {}
 
 
@@ -295,7 +301,7 @@ def long_run(workspace):
     """
     made = workspace(digits)
     made.run("train", "loky", "loky", epochs=LONG)
-    shutil.rmtree(made.folder / ".scratch", ignore_errors=True)
+    shutil.rmtree(made.folder / ".fold_store", ignore_errors=True)
     return made, made.start("train", "ray", "ray", epochs=LONG)
 
 
@@ -322,7 +328,7 @@ def test_a_lost_head_is_told_in_a_line_and_the_next_run_resumes(long_run, cluste
         "start it again; what is finished is kept, `dvc repro` goes on from there"
     ]
     made.run("train", "ray", "loky", epochs=LONG)
-    assert re.search(r"[1-4] of 5 folds were already finished", made.log.read_text())
+    assert re.search(r"[1-4] of 5 folds are from the fold store", made.log.read_text())
     assert made.content("ray") == made.content("loky")
 
 

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,35 +26,39 @@ import numpy as np
 from foldwise.base import interrupts
 from foldwise.base.console import say
 from foldwise.base.errors import FoldwiseError, first_line
+from foldwise.base.files import Arrays
 from foldwise.base.params import Compute
 from foldwise.base.portability import NUMPY_SWITCH, SWITCHES
 from foldwise.data.folds import Fold
+from foldwise.execution import memory
+from foldwise.execution.jobs import Work
 from foldwise.execution.schedule import deal
 
 # A head that does not answer for so long is lost: Ray would wait for a minute, then end the process without a line.
 HEAD_SECONDS = 15.0
 
 
-def on_ray(run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: Compute) -> Iterator[Any]:
+def run(
+    work: Work, folds: Sequence[Fold], compute: Compute, inputs: Callable[[Fold], tuple[Arrays, ...]]
+) -> Iterator[tuple[Fold, Arrays | None]]:
     """Run folds on the cluster at `RAY_ADDRESS`, or on one started on this machine for the time.
 
     A process of its own speaks to Ray, because Ray ends the process that does so where the cluster is lost.
 
     Parameters
     ----------
-    run : callable
-        Takes `task`, a fold, its part (the whole of it), the number of folds, and what `task.read(fold)` gives, if the
-        task has a `read`: that is called here, where the files are.
-    task : callable
-        Picklable; it goes into the object store once, and its arrays are mapped into the workers' memory read-only.
+    work : Work
+        It goes into the object store once, and its arrays are mapped into the workers' memory read-only.
     folds : sequence of Fold
         In the order in which they start.
     compute : Compute
         Says what a fold needs, and how many may run at a time.
+    inputs : callable
+        Gives what a fold needs besides; it is called here, where the files are.
 
     Yields
     ------
-    what `run` gives, in the order of finishing
+    what `work` gives, in the order of finishing
 
     Raises
     ------
@@ -65,15 +70,13 @@ def on_ray(run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: C
         raise FoldwiseError(
             "params.yaml: compute.gpus_per_fold is 0, so a cluster gives a fold no GPU: set it, say to 0.2"
         )
-    if not folds:
-        return
     fork = multiprocessing.get_context("fork")  # hands over the images without a copy
     ours, theirs = fork.Pipe()
-    driver = fork.Process(target=_drive, args=(ours, theirs, run, task, folds, compute), daemon=True)
+    driver = fork.Process(target=_drive, args=(ours, theirs, work, folds, compute, inputs), daemon=True)
     driver.start()
     theirs.close()
     try:
-        yield from _received(ours)
+        yield from _results(ours)
     except _ClusterLost:
         driver.kill()  # it would wait for the cluster
         raise
@@ -84,6 +87,38 @@ def on_ray(run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: C
         driver.join()
 
 
+@dataclass(frozen=True)
+class _Connected:
+    """The driver is connected to the cluster whose head has this address."""
+
+    head: str
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A fold, or a part of it, has ended."""
+
+    content: tuple[Fold, Arrays | None]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """The driver ends with an error."""
+
+    error: Exception
+
+
+class _Waiting:
+    """Nothing has ended for a second: the driver learns by it whether anybody listens."""
+
+
+class _Ended:
+    """All folds have ended."""
+
+
+_Message = _Connected | _Result | _Failed | _Waiting | _Ended
+
+
 class _ClusterLost(FoldwiseError):
     def __init__(self, head: str | None) -> None:
         where = f", whose head was {head}," if head else ""
@@ -91,26 +126,26 @@ class _ClusterLost(FoldwiseError):
         super().__init__(f"the Ray cluster{where} is lost: {again}{interrupts.remedy()}")
 
 
-def _received(driver: Connection) -> Iterator[Any]:
+def _results(driver: Connection) -> Iterator[tuple[Fold, Arrays | None]]:
     """Give the results that the driver sends, as long as it lives and the head of its cluster answers."""
-    head, answered = None, time.monotonic()
+    head, last_answer = None, time.monotonic()
     while True:
         try:
-            if driver.poll(1):
-                kind, content = driver.recv()
-                if kind == "end":
-                    return
-                if kind == "error":
-                    raise content
-                if kind == "head":
-                    head = content
-                if kind == "result":
-                    yield content
+            message: _Message = driver.recv() if driver.poll(1) else _Waiting()
         except (EOFError, OSError):
             raise _ClusterLost(head) from None
+        match message:
+            case _Connected():
+                head = message.head
+            case _Result():
+                yield message.content
+            case _Failed():
+                raise message.error
+            case _Ended():
+                return
         if head is None or _answers(head):
-            answered = time.monotonic()
-        elif time.monotonic() - answered > HEAD_SECONDS:
+            last_answer = time.monotonic()
+        elif time.monotonic() - last_answer > HEAD_SECONDS:
             raise _ClusterLost(head)
 
 
@@ -121,28 +156,28 @@ def _answers(head: str) -> bool:
     return False
 
 
-def _drive(stages: Connection, results: Connection, *arguments: Any) -> None:
+def _drive(stage: Connection, results: Connection, *arguments: Any) -> None:
     """Speak to Ray and send what comes of it, until that is all or the stage has closed its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage hears it
-    stages.close()
-    with suppress(BrokenPipeError), closing(_driven(*arguments)) as messages:
+    stage.close()
+    with suppress(BrokenPipeError), closing(_messages(*arguments)) as messages:
         try:
             for message in messages:
                 if results.poll():
                     return
                 results.send(message)
         except FoldwiseError as error:
-            results.send(("error", error))
+            results.send(_Failed(error))
         except Exception:
-            results.send(("error", RuntimeError(traceback.format_exc())))
+            results.send(_Failed(RuntimeError(traceback.format_exc())))
 
 
-def _driven(
-    run: Callable[..., Any], task: Any, folds: Sequence[Fold], compute: Compute
-) -> Generator[tuple[str, Any], None, None]:
+def _messages(
+    work: Work, folds: Sequence[Fold], compute: Compute, inputs: Callable[[Fold], tuple[Arrays, ...]]
+) -> Generator[_Message, None, None]:
     ray = _connected()
     try:
-        yield "head", ray.get_runtime_context().gcs_address
+        yield _Connected(ray.get_runtime_context().gcs_address)
         places = _places(ray.nodes(), compute)
         if not places:
             need = f"{compute.threads_per_fold} CPUs and {compute.gpus_per_fold:g} GPUs"
@@ -153,13 +188,13 @@ def _driven(
         at_a_time = min(len(folds), max(1, places) if compute.n_jobs == -1 else compute.n_jobs)
         # A memory-mapped file would reach each worker as a copy of its own, an array does not.
         ray.util.register_serializer(np.memmap, serializer=np.asarray, deserializer=np.asarray)
-        shared = ray.put(task)
+        shared = ray.put(work)
         remote = ray.remote(_run_shared).options(
             name="fold", num_cpus=compute.threads_per_fold, num_gpus=compute.gpus_per_fold, max_retries=1
         )
         # References within a list are not resolved by Ray for each call, so that the worker keeps its own.
         jobs = (
-            (fold, remote.remote(run, [shared], fold, part, len(folds), *_given(task, fold)))
+            (fold, remote.remote([shared], fold, part, *inputs(fold)))
             for fold, part in zip(folds, deal(len(folds), at_a_time), strict=True)
         )
         # Without a limit Ray sees all folds, so that a cluster that can grow does.
@@ -167,11 +202,11 @@ def _driven(
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=1)
             if not done:
-                yield "none yet", None
+                yield _Waiting()
             for reference in done:
-                yield "result", _result(ray, reference, waiting.pop(reference), at_a_time)
+                yield _Result(_result(ray, reference, waiting.pop(reference), at_a_time))
                 waiting |= {reference: fold for fold, reference in islice(jobs, 1)}
-        yield "end", None
+        yield _Ended()
     finally:
         ray.shutdown()
 
@@ -200,10 +235,13 @@ def _connected() -> Any:
         ray.init(address or "local", runtime_env=environment, logging_level="ERROR", **place)
     except Exception as error:  # of many types
         reason = first_line(error) or type(error).__name__
-        told = f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS"
-        if not address:
-            told = f"Ray does not start on this machine ({reason}): set compute.backend to loky in params.yaml"
-        raise FoldwiseError(told) from error
+        if address:
+            raise FoldwiseError(
+                f"no Ray cluster at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS"
+            ) from error
+        raise FoldwiseError(
+            f"Ray does not start on this machine ({reason}): set compute.backend to loky in params.yaml"
+        ) from error
     return ray
 
 
@@ -218,25 +256,11 @@ def _places(nodes: Sequence[dict[str, Any]], compute: Compute) -> int:
     return places
 
 
-def _given(task: Any, fold: Fold) -> tuple[Any, ...]:
-    return (task.read(fold),) if hasattr(task, "read") else ()
-
-
-def _run_shared(run: Callable[..., Any], shared: list[Any], *arguments: Any) -> Any:
+def _run_shared(shared: list[Any], *arguments: Any) -> Any:
     """Run a fold, in a worker."""
     # Arrays of the object store are read-only, and no fold writes to the images.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    return run(importlib.import_module("ray").get(shared[0]), *arguments)
-
-
-def too_little_memory(at_a_time: int) -> str:
-    """Say what to do where so many folds at a time may have been too many for the memory."""
-    fewer = (
-        f"set compute.n_jobs to {at_a_time // 2}"
-        if at_a_time > 1
-        else "lower train.batch_size or set another model.name"
-    )
-    return f"if memory is short, {fewer}; {interrupts.remedy()}"
+    return importlib.import_module("ray").get(shared[0])(*arguments)
 
 
 def _result(ray: Any, reference: Any, fold: Fold, at_a_time: int) -> Any:
@@ -246,4 +270,4 @@ def _result(ray: Any, reference: Any, fold: Fold, at_a_time: int) -> Any:
         raise error.cause from None
     except ray.exceptions.RayError as error:
         reason = first_line(error) or type(error).__name__
-        raise FoldwiseError(f"a worker died twice at {fold}: {reason}; {too_little_memory(at_a_time)}") from error
+        raise FoldwiseError(f"a worker died twice at {fold}: {reason}; {memory.remedy(at_a_time)}") from error

@@ -36,11 +36,11 @@ def test_an_interruption_is_told_in_one_line(capsys):
     assert capsys.readouterr().err == ONE_LINE
 
 
-def test_in_a_copy_of_dvcs_nothing_is_said_to_be_kept(tmp_path, monkeypatch):
+def test_in_a_copy_of_dvcs_the_experiment_is_to_be_run_again(tmp_path, monkeypatch):
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    assert interrupts.remedy() == "nothing is kept in DVC's copy for `--temp` or the queue: run the experiment again"
+    assert interrupts.remedy() == "finished folds are kept: run the experiment again"
 
 
 def test_what_a_library_makes_of_an_interruption_is_told_in_one_line(capsys):

@@ -5,36 +5,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from broken_settings import BROKEN
 
-from foldwise.base import startup
+from foldwise.base import stage, startup
 from foldwise.base.portability import SWITCHES
 
 ROOT = Path(__file__).parents[2]
-CODE = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); from foldwise.base import startup; startup.begin(); "
-BROKEN = {
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # what a notebook's kernel sets
-    "MATPLOTLIBRC": "/nowhere",
-    "JOBLIB_MULTIPROCESSING": "0",
-    "LOKY_PICKLER": "json",
-    "OMP_NUM_THREADS": "many",
-    "OMP_PROC_BIND": "true",
-    "LOKY_MAX_CPU_COUNT": "many",
-    "PYTORCH_JIT": "many",
-    "TORCH_LOGS": "nothing",
-    "ATEN_CPU_CAPABILITY": "default",
-    "DNNL_MAX_CPU_ISA": "SSE41",
-    "MKL_CBWR": "SSE4_2",
-    "ONEDNN_MAX_CPU_ISA": "SSE41",
-    "OPENBLAS_CORETYPE": "Nehalem",
-}
 
 
 def start(code, folder, python=sys.executable, **env):
-    """Run a script that begins as a stage does, in a folder; DVC's command line is imitated."""
-    (folder / "train.py").write_text(CODE + code)
-    return subprocess.run(
-        [python, "train.py"], cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60
-    )
+    """Run a script as a stage, in a folder, as DVC does."""
+    (folder / "train.py").write_text(f"{code}\nraise SystemExit")
+    command = [python, "-m", "foldwise.base.stage", "train.py"]
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")} | env
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +55,8 @@ def test_a_python_without_the_libraries_hands_over_to_that_of_the_repository(bar
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
     copy.mkdir(parents=True)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    done = start("import safetensors; print(sys.argv)", copy, bare)
-    assert (done.stdout, done.stderr) == ("['train.py']\n", "")
+    done = start("import sys, safetensors; print(sys.argv)", copy, bare)
+    assert (done.stdout, done.stderr) == ("['train.py', 'train.py']\n", "")
 
 
 @pytest.mark.parametrize("python", [".venv/bin/python", "other/bin/python"], ids=["its own", "another"])
@@ -95,12 +79,14 @@ def test_an_old_python_is_told_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(startup.interrupts, "listen", lambda: None)
     monkeypatch.setattr(sys, "version_info", (3, 9))
+    monkeypatch.setattr(sys, "argv", ["stage.py", "stages/train.py"])
+    monkeypatch.setattr(sys, "path", ["somewhere", *sys.path])
     with pytest.raises(SystemExit, match="1"):
         startup.begin()
     assert ", the first python3 on PATH, is older than 3.11: put Foldwise's environment" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["startup", "interrupts", "portability", "copies"])
+@pytest.mark.parametrize("module", ["stage", "startup", "interrupts", "portability", "copies"])
 def test_an_old_python_can_load_what_tells_it(module):
     tree = ast.parse(Path(startup.__file__).with_stem(module).read_text(encoding="utf-8"), feature_version=(3, 8))
     assert ast.unparse(tree.body[1]) == "from __future__ import annotations"  # else `X | None` is an error in 3.9
@@ -111,10 +97,14 @@ def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_each_stage_begins_before_it_loads_anything_else(path):
-    first = [ast.unparse(statement) for statement in ast.parse(path.read_text(encoding="utf-8")).body[1:3]]
+def test_a_stage_begins_before_it_loads_anything_else():
+    first = [ast.unparse(statement) for statement in ast.parse(Path(stage.__file__).read_text()).body[2:4]]
     assert first == ["from foldwise.base import startup", "if __name__ == '__main__':\n    startup.begin()"]
+
+
+def test_a_file_of_the_users_is_not_taken_for_a_library(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise AssertionError")
+    assert start("import numpy; print(numpy.__name__)", tmp_path).stdout == "numpy\n"
 
 
 def test_what_is_loaded_first_loads_nothing_but_python():
@@ -124,4 +114,4 @@ def test_what_is_loaded_first_loads_nothing_but_python():
     )
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); {code}"]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert set(ast.literal_eval(loaded)) <= set(sys.stdlib_module_names)
+    assert {name.split(".")[0] for name in ast.literal_eval(loaded)} <= set(sys.stdlib_module_names)

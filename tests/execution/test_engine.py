@@ -15,10 +15,8 @@ import pytest
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Fold
-from foldwise.execution import engine
-from foldwise.execution.engine import Progress
-from foldwise.execution.schedule import Part
-from foldwise.execution.scratch import Scratch
+from foldwise.execution import engine, pool
+from foldwise.execution.fold_store import FoldStore
 
 FOLDS = [Fold(0, 0), Fold(0, 1), Fold(1, 0), Fold(1, 1)]
 
@@ -31,7 +29,7 @@ class Task:
     times: int = 0
     error: Exception | None = None
 
-    def __call__(self, fold, progress):
+    def __call__(self, fold, job):
         runs = len(list(self.folder.glob(f"{fold}*")))
         (self.folder / f"{fold} {runs}").touch()
         if fold == FOLDS[1] and runs < self.times:
@@ -39,7 +37,7 @@ class Task:
             if self.error:
                 raise self.error
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"place": np.array([*fold, progress.part.place, progress.total, progress.part.span])}
+        return {"place": np.array([*fold, job.part.place, job.total, job.part.span])}
 
     def runs(self):
         return sorted(path.name for path in self.folder.iterdir())
@@ -52,8 +50,8 @@ def task(tmp_path):
 
 
 @pytest.fixture
-def scratch(tmp_path):
-    return Scratch.of(tmp_path / "scratch")
+def store(tmp_path):
+    return FoldStore(tmp_path / "store", {fold: f"key-of-{fold.repeat}-{fold.fold}" for fold in FOLDS})
 
 
 @pytest.fixture
@@ -62,6 +60,17 @@ def compute(parameters):
 
 
 ONCE = [f"{fold} 0" for fold in FOLDS]
+
+
+def squares(fold, job, given):
+    return {"square": given["number"] ** 2}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_fold_gets_what_is_read_for_it_where_the_stage_runs(n_jobs, compute):
+    numbers = {fold: {"number": np.array(place)} for place, fold in enumerate(FOLDS)}
+    results = dict(engine.run(squares, FOLDS, compute(n_jobs=n_jobs), inputs=lambda fold: (numbers[fold],)))
+    assert [int(results[fold]["square"]) for fold in FOLDS] == [0, 1, 4, 9]
 
 
 def test_each_fold_is_run_once(task, compute):
@@ -85,17 +94,17 @@ class InEpochs:
 
     folder: Path
 
-    def __call__(self, fold, progress):
+    def __call__(self, fold, job):
         noted = self.folder / str(fold)
         done = noted.read_text().split() if noted.exists() else []
-        done += [os.getpid()] * ((progress.part.until or 4) - len(done))
+        done += [os.getpid()] * ((job.until or 4) - len(done))
         time.sleep(0.2)  # so that both workers have their share
         noted.write_text(" ".join(map(str, done)))
-        return {"by": np.array(done, dtype=np.int64)} if progress.part.until is None else None
+        return {"by": np.array(done, dtype=np.int64)} if job.until is None else None
 
 
-def test_a_fold_that_is_cut_gives_one_result_after_all_its_epochs(tmp_path, compute, scratch):
-    results = list(engine.run(InEpochs(tmp_path), FOLDS[:3], compute(n_jobs=2), scratch, [1] * 4))
+def test_a_fold_that_is_cut_gives_one_result_after_all_its_epochs(tmp_path, compute, store):
+    results = list(engine.run(InEpochs(tmp_path), FOLDS[:3], compute(n_jobs=2), store=store, costs=[1] * 4))
     assert sorted((fold, len(arrays["by"])) for fold, arrays in results) == [(fold, 4) for fold in FOLDS[:3]]
     assert len(list(tmp_path.glob("repeat*"))) == 3
 
@@ -103,7 +112,7 @@ def test_a_fold_that_is_cut_gives_one_result_after_all_its_epochs(tmp_path, comp
 @pytest.mark.parametrize(("n_jobs", "threads", "workers"), [(-1, 1, 8), (-1, 3, 2), (-1, 16, 1), (5, 4, 5)], ids=str)
 def test_there_are_as_many_workers_as_cores_have_threads_for(n_jobs, threads, workers, compute, monkeypatch):
     monkeypatch.setattr(joblib, "effective_n_jobs", lambda n_jobs: 8 if n_jobs == -1 else n_jobs)
-    assert engine._workers(compute(n_jobs=n_jobs, threads_per_fold=threads)) == workers
+    assert pool._allowed(compute(n_jobs=n_jobs, threads_per_fold=threads)) == workers
 
 
 def test_no_worker_outlives_the_run(task, compute):
@@ -121,24 +130,25 @@ def test_no_more_folds_run_at_a_time_than_there_are(task, compute):
     assert found["place"][-1] == 1
 
 
-def test_finished_folds_are_found_and_not_run_again(task, compute, scratch):
-    scratch.write(FOLDS[2], "finished", {"kept": np.array(7)})
-    found = dict(engine.run(task, FOLDS, compute(), scratch))
+def test_finished_folds_are_found_and_not_run_again(task, compute, store):
+    store.write(FOLDS[2], "finished", {"kept": np.array(7)})
+    found = dict(engine.run(task, FOLDS, compute(), store=store))
     assert (int(found[FOLDS[2]]["kept"]), len(found), len(task.runs())) == (7, 4, 3)
 
 
-def test_the_console_counts_the_finished_folds(task, compute, scratch, capsys):
+def test_the_console_counts_the_finished_folds(task, compute, store, capsys):
     for fold in FOLDS[:3]:
-        scratch.write(fold, "finished", {})
-    list(engine.run(task, FOLDS, compute(), scratch))
-    assert capsys.readouterr().err == "  3 of 4 folds were already finished\n"
+        store.write(fold, "finished", {})
+    anew = "`dvc exp run -f -s train -S compute.reuse_folds=false` trains all anew"
+    list(engine.run(task, FOLDS, compute(), store=store))
+    assert capsys.readouterr().err == f"  3 of 4 folds are from the fold store; {anew}\n"
 
 
-def test_what_is_finished_is_kept_before_the_next_result(task, compute, scratch):
-    results = engine.run(task, FOLDS, compute(), scratch)
+def test_what_is_finished_is_kept_before_the_next_result(task, compute, store):
+    results = engine.run(task, FOLDS, compute(), store=store)
     next(results)
     results.close()
-    assert [scratch.read(fold, "finished") is not None for fold in FOLDS] == [True, False, False, False]
+    assert [store.read(fold, "finished") is not None for fold in FOLDS] == [True, False, False, False]
 
 
 def test_a_mistake_of_the_users_in_a_fold_comes_through(task, compute):
@@ -153,8 +163,8 @@ def test_a_mistake_of_the_users_in_a_worker_comes_through(task, compute):
         list(engine.run(failing, FOLDS, compute(n_jobs=2)))
 
 
-def test_a_worker_that_dies_once_is_retried_without_what_was_finished(task, compute, scratch, capsys):
-    found = dict(engine.run(Task(task.folder, 1), FOLDS, compute(n_jobs=2), scratch))
+def test_a_worker_that_dies_once_is_retried_without_what_was_finished(task, compute, store, capsys):
+    found = dict(engine.run(Task(task.folder, 1), FOLDS, compute(n_jobs=2), store=store))
     told = capsys.readouterr().err
     assert sorted(found) == FOLDS
     assert [name for name in task.runs() if name.startswith("repeat 0")] == [*ONCE[:2], "repeat 0 fold 1 1"]
@@ -162,9 +172,9 @@ def test_a_worker_that_dies_once_is_retried_without_what_was_finished(task, comp
     assert re.fullmatch(rf"  a worker died at {seen}; what is missing runs once more\n", told)
 
 
-def test_a_worker_that_dies_twice_is_told(task, compute, scratch):
+def test_a_worker_that_dies_twice_is_told(task, compute, store):
     with pytest.raises(FoldwiseError) as caught:
-        list(engine.run(Task(task.folder, 2), FOLDS, compute(n_jobs=2), scratch))
+        list(engine.run(Task(task.folder, 2), FOLDS, compute(n_jobs=2), store=store))
     told = str(caught.value)
     assert told.startswith("a worker died twice, the second time at repeat 0 fold 1")
     assert "; if memory is short, " in told
@@ -172,7 +182,7 @@ def test_a_worker_that_dies_twice_is_told(task, compute, scratch):
     assert "\n" not in told
 
 
-def die(fold, progress):
+def die(fold, job):
     time.sleep(0.5)  # until all workers have a fold
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -206,51 +216,45 @@ def test_a_system_without_mallopt_is_no_mistake(monkeypatch, task, compute):
     assert len(list(engine.run(task, FOLDS, compute()))) == 4
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
+@dataclass(frozen=True)
+class FinishedElsewhere:
+    """Finish the fold after the first as another run would, then tell which folds ran."""
+
+    store: FoldStore
+
+    def __call__(self, fold, job):
+        self.store.write(FOLDS[1], "finished", {"by": np.array(7)})
+        return {"by": np.array(0)}
 
 
-@pytest.mark.parametrize(
-    ("part", "begun", "left"),
-    [
-        (Part(0, 0, None, start=0, span=1), 0, 10),  # half of this fold
-        (Part(0, 0, None, start=0.5, span=2.5), 0, 30),  # and all that comes after it
-        (Part(0, 0.25, None, start=1.25, span=2), 0.25, 20),  # in ten seconds it came from a quarter to the half
-        (Part(0, 0, 2, start=0, span=2.5), 0.25, 80),  # a quarter had been done before an interruption
-        (Part(0, 0, None, start=1.5, span=1.5), 0, 0),  # later than planned
-    ],
-)
-def test_progress_tells_the_time_that_is_left(part, begun, left, clock, capsys):
-    progress = Progress(Fold(0, 3), part, 5, begun, started=clock[0])
-    clock[0] += 10
-    progress.say(0.5, "epoch 1/2")
-    assert capsys.readouterr().err == f"  repeat 0 fold 3 (1 of 5)  epoch 1/2  10 s, about {left} s left\n"
+def test_a_fold_that_another_run_has_finished_meanwhile_is_taken(compute, store):
+    results = dict(engine.run(FinishedElsewhere(store), FOLDS[:2], compute(), store=store))
+    assert [int(results[fold]["by"]) for fold in FOLDS[:2]] == [0, 7]
 
 
-def test_a_note_names_the_fold(capsys):
-    Progress(Fold(0, 3), Part(1, 0, None, 0, 2), 4).note("goes on after epoch 2")
-    assert capsys.readouterr().err == "  repeat 0 fold 3 (2 of 4)  goes on after epoch 2\n"
+def test_a_store_that_cannot_be_written_is_told_once_and_costs_nothing_else(task, compute, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    unusable = FoldStore(tmp_path / "file" / "store", {fold: str(fold) for fold in FOLDS})
+    results = dict(engine.run(task, FOLDS, compute(), store=unusable))
+    assert (sorted(results), task.runs()) == (FOLDS, ONCE)
+    assert capsys.readouterr().err.count("  the fold store is not used: ") == 1
 
 
 def test_ctrl_c_leaves_no_worker_and_one_line(tmp_path):
-    script = tmp_path / "script.py"
+    script = tmp_path / "wait.py"
     script.write_text(
         "import os, time\n"
-        "from foldwise.base import console; from foldwise.execution import engine\n"
+        "from foldwise.execution import engine\n"
         "from foldwise.data.folds import Fold\n"
-        "def task(fold, progress):\n"
+        "def task(fold, job):\n"
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"
         "def wait(params):\n"
         "    compute = params.compute.model_copy(update={'n_jobs': 2})\n"
         "    list(engine.run(task, [Fold(0, 0), Fold(0, 1)], compute))\n"
-        "console.run(wait)\n"
     )
     params = Path(__file__).parents[2] / "params.yaml"
-    command = [sys.executable, script, "--params", params]
+    command = [sys.executable, "-m", "foldwise.base.stage", script, "--params", params]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

@@ -136,8 +136,8 @@ class Clone:
         return [entry for entry in entries if f" stages/{stage}.py " in yaml.safe_load(entry.read_text())["cmd"]]
 
     def finished(self) -> set[str]:
-        """Name the folds that scratch holds as finished."""
-        whole = self.root.glob(".scratch/*/repeat-*.finished.safetensors")
+        """Name the folds that the store holds as finished."""
+        whole = self.root.glob(".fold_store/repeat-*.finished")
         return {"{}.{}".format(*re.findall(r"\d+", path.name)) for path in whole}
 
     def processes(self) -> list[psutil.Process]:

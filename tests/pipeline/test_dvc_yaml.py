@@ -19,7 +19,7 @@ LOCK = "requirements.lock"
 # Their bytes are proved by digest, whichever library fetched or unpacked them; or they write none.
 PROVED = {"check", "download", "weights"}
 # They change how fast, never what.
-PARAMETERS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold"}
+PARAMETERS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold", "compute.reuse_folds"}
 SOURCES = [*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "stages").glob("*.py"))]
 # Each imports from those before it.
 ROOMS = ("base", "sources", "data", "learning", "execution", "evaluation", "compare")
@@ -154,7 +154,8 @@ def test_no_dep_is_named_twice(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_the_code_beside_it(stage):
-    assert STAGES[stage]["cmd"].startswith(f"env PYTHONPATH=src python3 stages/{stage}.py --params params.yaml")
+    begun = f"env PYTHONPATH=src python3 -m foldwise.base.stage stages/{stage}.py --params params.yaml"
+    assert STAGES[stage]["cmd"].startswith(begun)
 
 
 @pytest.mark.parametrize("stage", STAGES)

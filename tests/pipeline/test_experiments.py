@@ -260,7 +260,7 @@ def test_every_network_takes_three_channels_through_the_stages(name, three_chann
     stage("weights")(params, weights=weights)
     trained = {part: at[part] for part in ("normalized", "folds", "models")}
     inputs = {"weights": weights, "requirements": ROOT / "requirements.lock"}
-    stage("train")(params, **trained, **inputs, scratch=folder / ".scratch", curves=at["curves"])
+    stage("train")(params, **trained, **inputs, store=folder / ".fold_store", curves=at["curves"])
     stage("evaluate")(params, **trained, predictions=at["predictions"], scores=at["scores"])
     read = {part: at[part] for part in ("normalized", "folds", "curves", "predictions", "scores", "plots")}
     stage("aggregate")(params, **read, metrics=metrics)

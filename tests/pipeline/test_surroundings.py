@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from broken_settings import BROKEN
 from clones import CACHED, Clone, ran
-from test_startup import BROKEN
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,7 +12,6 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.data import folds, images
 from foldwise.data.folds import Fold
 from foldwise.evaluation.scores import headline
-from foldwise.execution.crossvalidation import model_path
 from foldwise.learning import models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,7 +28,7 @@ def evaluate(folder, params, data, network="simple_cnn", spoil=lambda: None):
         torch.manual_seed(number)
         model = models.build(network, models.form_of(data), data.mean, data.std)
         weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        files.write_arrays(model_path(folder / "models", fold), weights)
+        files.write_arrays(fold.within(folder / "models"), weights)
     spoil()
     stage(params, **{name: folder / name for name in ("normalized", "folds", "models", "predictions", "scores")})
 
@@ -58,8 +57,8 @@ def test_predictions_are_normalised_log_probabilities(evaluated):
 
 def predict(evaluated, digits, fold, pixels):
     model = models.build("simple_cnn", models.form_of(digits), (0.5,), (0.5,))
-    path = model_path(evaluated / "models", fold)
-    models.load_weights(model, files.read_arrays(path), path)
+    path = fold.within(evaluated / "models")
+    models.load_weights(model, files.read_arrays(path))
     with torch.no_grad():
         return torch.log_softmax(model(torch.from_numpy(pixels)), dim=1).numpy()
 
@@ -115,7 +114,7 @@ def test_leaving_one_out_leaves_the_area_under_the_curve_empty(digits, parameter
 
 
 def test_a_missing_model_is_told_and_nothing_is_written(digits, parameters, tmp_path):
-    path = model_path(tmp_path / "models", Fold(1, 0))
+    path = Fold(1, 0).within(tmp_path / "models")
     with pytest.raises(FoldwiseError) as caught:
         evaluate(tmp_path, parameters(TWICE_TWO), digits, spoil=path.unlink)
     told = f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote holds it"

@@ -1,4 +1,3 @@
-import os
 import runpy
 import shutil
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from foldwise.base import files
 from foldwise.base.errors import FoldwiseError
 from foldwise.data import folds, images
 from foldwise.data.folds import Fold
-from foldwise.execution.crossvalidation import TrainFold
+from foldwise.learning.train_fold import TrainFold
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +31,7 @@ def train(digits, parameters, tmp_path):
         folds.save(tmp_path / "folds", folds.assign(digits.train_labels, params.cv), params.cv)
         if not (tmp_path / "weights.safetensors").exists():
             files.write_arrays(tmp_path / "weights.safetensors", {})
-        inputs = {name: tmp_path / name for name in ("normalized", "folds", "scratch")}
+        inputs = {name: tmp_path / name for name in ("normalized", "folds", "store")}
         outputs = {name: tmp_path / out / name for name in ("models", "curves")}
         (tmp_path / "requirements.lock").write_text(requirements)
         weights, lock = tmp_path / "weights.safetensors", tmp_path / "requirements.lock"
@@ -100,11 +99,11 @@ def trained(monkeypatch):
     """List the folds whose training is begun, and be interrupted at the one whose number is put first."""
     call, begun, interruptions = TrainFold.__call__, [], []
 
-    def watched(task, fold, progress):
+    def watched(task, fold, job):
         begun.append(fold)
         if interruptions and len(begun) == interruptions[0]:
             raise KeyboardInterrupt
-        return call(task, fold, progress)
+        return call(task, fold, job)
 
     monkeypatch.setattr(TrainFold, "__call__", watched)
     return begun, interruptions
@@ -133,15 +132,16 @@ def test_after_an_interruption_only_what_is_missing_is_trained(interrupted, trai
 def test_after_an_interruption_the_console_tells_what_was_found(interrupted, train, capsys):
     capsys.readouterr()
     train()
+    anew = "`dvc exp run -f -s train -S compute.reuse_folds=false` trains all anew"
     assert capsys.readouterr().err.splitlines()[:2] == [
         "train: simple_cnn, 4 folds, 2 epochs",
-        "  2 of 4 folds were already finished",
+        f"  2 of 4 folds are from the fold store; {anew}",
     ]
 
 
 def test_after_an_interruption_the_bytes_are_those_of_an_undisturbed_run(interrupted, train, tmp_path):
     found = contents(train())
-    shutil.rmtree(tmp_path / "scratch")
+    shutil.rmtree(tmp_path / "store")
     assert contents(train(out="undisturbed")) == found
 
 
@@ -160,12 +160,24 @@ def test_a_change_of_what_does_not_count_is_no_reason_to_train_anew(interrupted,
     assert len(trained[0]) == 2
 
 
-def test_a_run_that_dvc_recorded_trains_again_when_forced(train, trained, tmp_path):
+def test_what_was_trained_once_is_not_trained_again(train, trained):
+    first = contents(train())
+    assert contents(train(out="again")) == first
+    assert len(trained[0]) == 4
+
+
+def test_more_repeats_train_those_that_are_new(train, trained):
+    train({"cv.repeats": 1})
+    train({"cv.repeats": 3})
+    assert trained[0] == [Fold(repeat, fold) for repeat in (0, 1, 2) for fold in (0, 1)]
+
+
+def test_all_is_trained_anew_where_that_is_asked_for_and_leaves_the_store_as_it_is(train, trained, tmp_path):
     train()
-    (tmp_path / "dvc.lock").touch()
-    os.utime(tmp_path / "dvc.lock", (2**33, 2**33))
-    train()
-    assert len(trained[0]) == 8
+    before = contents(tmp_path / "store")
+    found = contents(train({"compute.reuse_folds": False}, out="anew"))
+    assert (len(trained[0]), contents(tmp_path / "store")) == (8, before)
+    assert contents(tmp_path / "out") == found
 
 
 def test_a_mistake_of_the_users_leaves_the_earlier_models_whole(train, tmp_path):
@@ -179,7 +191,7 @@ def test_folds_of_other_data_are_told(train, digits, parameters, tmp_path):
     train()
     cv = parameters().cv
     folds.save(tmp_path / "folds", folds.assign(digits.train_labels[:79], cv), cv)
-    names = "normalized", "folds", "requirements", "scratch", "models", "curves"
+    names = "normalized", "folds", "requirements", "store", "models", "curves"
     inputs = {name: tmp_path / name for name in names}
     with pytest.raises(FoldwiseError, match=r"folds deals 79 images in 1 repeats where 80 in 1 are expected"):
         stage(parameters(), **inputs, weights=tmp_path / "weights.safetensors")

@@ -16,6 +16,11 @@ def original_root() -> Path | None:
     return None
 
 
+def shared_by_copies(place: Path) -> Path:
+    """Path of a folder of the repository that its copies use too, which must not be a copy's own."""
+    return (original_root() or Path.cwd()) / place
+
+
 def named_by_user(place: str) -> Path:
     """Path of a file or folder that the user names; a copy lacks what Git does not track, so the original is asked."""
     path = Path(os.path.expanduser(place))  # noqa: PTH111 -- pathlib's raises where nobody has that name

@@ -6,6 +6,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _SECONDS_TO_END = 2.0
@@ -14,18 +16,18 @@ _heard: float | None = None
 
 
 def listen() -> None:
-    """Hear Ctrl-C from now on, and tell of it in one line; each stage calls it before it loads its libraries."""
+    """Hear Ctrl-C from now on, and tell of it in one line."""
     sys.excepthook = _end_in_one_line
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def remedy() -> str:
-    """Say how to go on after a run that was cut short: in DVC's own copies of a repository nothing is kept."""
+    """Say how to go on after a run that was cut short: DVC removes its own copies of a repository."""
     from foldwise.base.copies import original_root
 
     if original_root():
-        return "nothing is kept in DVC's copy for `--temp` or the queue: run the experiment again"
+        return "finished folds are kept: run the experiment again"
     return "what is finished is kept, `dvc repro` goes on from there"
 
 
@@ -33,6 +35,25 @@ def check() -> None:
     """Raise `KeyboardInterrupt` if Ctrl-C was heard: an error raised in a callback or in C code may never arrive."""
     if _heard is not None:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def unheard_by_new_processes() -> Iterator[None]:
+    """Let processes that are started within never hear Ctrl-C: this one does, once they have been started."""
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would let the signal through again
+    heard: list[int] = []
+    # The mask is what new processes inherit; the signal may still reach this one by way of a library's thread.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def end() -> None:

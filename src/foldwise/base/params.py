@@ -119,6 +119,7 @@ class Compute(_Section):
     backend: Literal["loky", "ray"]
     n_jobs: Annotated[int, Field(strict=True, ge=-1)]
     gpus_per_fold: NotNegative
+    reuse_folds: Flag
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -29,8 +29,10 @@ _HANDED_OVER = "FOLDWISE_HANDED_OVER"
 
 
 def begin() -> None:
-    """Prepare this process; each stage calls it before it loads its libraries."""
+    """Prepare this process, before it loads any library."""
     interrupts.listen()
+    if sys.path[0] == os.getcwd():  # noqa: PTH109 -- where `python -m` looks first, and a file of the user's may lie
+        del sys.path[0]
     foreign = _FOREIGN if portability.is_on() else _FOREIGN + _ROUNDING
     for name in list(os.environ):
         if name.startswith(foreign):
@@ -38,13 +40,13 @@ def begin() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036
         _run_elsewhere("is older than 3.11")
         raise SystemExit(1)
-    told = sys.excepthook
+    in_one_line = sys.excepthook
 
     def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("foldwise"):
             _run_elsewhere(f"has no {error.name}")
         else:
-            told(kind, error, trace)
+            in_one_line(kind, error, trace)
 
     sys.excepthook = tell
 
@@ -57,13 +59,14 @@ def _run_elsewhere(lack: str) -> None:
     python = os.path.join(environment, "bin", "python")  # noqa: PTH118
     is_own = os.path.realpath(environment) == os.path.realpath(sys.prefix)
     if os.path.exists(python) and not is_own and _HANDED_OVER not in os.environ:  # noqa: PTH110
-        os.execve(python, [python, *sys.argv], os.environ | {_HANDED_OVER: "1"})  # noqa: S606
-    stage = os.path.basename(sys.argv[0]).removesuffix(".py")  # noqa: PTH119
+        command = [python, "-m", "foldwise.base.stage", *sys.argv[1:]]
+        os.execve(python, command, os.environ | {_HANDED_OVER: "1"})  # noqa: S606
+    stage = os.path.basename(sys.argv[1]).removesuffix(".py")  # noqa: PTH119
     if is_own:
-        told = f"{environment} {lack}: `make -B .venv/installed` brings what requirements.lock pins"
+        line = f"{environment} {lack}: `make -B .venv/installed` brings what requirements.lock pins"
     else:
-        told = (
+        line = (
             f"{sys.executable}, the first python3 on PATH, {lack}: put Foldwise's environment before it "
             "(`. .venv/bin/activate`), or install what is missing"
         )
-    print(f"{stage}: {told}", file=sys.stderr)
+    print(f"{stage}: {line}", file=sys.stderr)

@@ -24,6 +24,10 @@ class Fold(NamedTuple):
     def __str__(self) -> str:
         return f"repeat {self.repeat} fold {self.fold}"
 
+    def within(self, models: Path) -> Path:
+        """Where its model is in a folder of models."""
+        return models / f"repeat-{self.repeat}" / f"fold-{self.fold}.safetensors"
+
 
 def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
     """Deal images to folds with scikit-learn's splitters.

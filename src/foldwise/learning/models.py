@@ -1,7 +1,6 @@
 """The networks by name, each behind the normalisation that belongs to its weights."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from foldwise.base.errors import FoldwiseError, chosen, first_line
 from foldwise.base.files import Arrays
 from foldwise.data.images import Images
-from foldwise.learning.prediction import fault
+from foldwise.learning.dry_run import dry_run
 
 
 class ImageForm(NamedTuple):
@@ -162,17 +161,21 @@ def build(name: str, form: ImageForm, mean: Sequence[float], std: Sequence[float
         If the name is unknown, or the network cannot be trained on such images.
     """
     network = chosen("model.name", name, NETWORKS)
-    cause: Exception | None = None
     try:
         model = nn.Sequential(Normalize(mean, std), network(form))
-        found = fault(model, form[:3], form.classes)
+        fault = dry_run(model, form[:3], form.classes)
     except Exception as error:  # a network is anybody's code
-        cause = error
-        found = f"fails on images of {' x '.join(map(str, form[:3]))} ({type(error).__name__}: {first_line(error)})"
-    if found:
-        told = f"the network {name} {found}: mend it in src/foldwise/learning/models.py, or set another model.name"
-        raise FoldwiseError(told) from cause
+        shape = " x ".join(map(str, form[:3]))
+        raise _broken(name, f"fails on images of {shape} ({type(error).__name__}: {first_line(error)})") from error
+    if fault:
+        raise _broken(name, str(fault))
     return model.train()
+
+
+def _broken(name: str, fault: str) -> FoldwiseError:
+    return FoldwiseError(
+        f"the network {name} {fault}: mend it in src/foldwise/learning/models.py, or set another model.name"
+    )
 
 
 _NORMALIZATION, _NETWORK = "0", "1"  # their names in what `build` gives
@@ -216,19 +219,19 @@ def freeze_all_but_last(model: nn.Module) -> None:
         weight.requires_grad_(name.startswith(f"{last}."))
 
 
-def load_weights(model: nn.Module, weights: Arrays, path: Path) -> None:
+def load_weights(model: nn.Module, weights: Arrays) -> None:
     """Fill a model of `build` with trained weights, normalisation constants included.
 
     Raises
     ------
     FoldwiseError
-        If the weights read from `path` are not those of this network.
+        If the weights are not those of this network; leaves to the caller to say which they are.
     """
     tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise FoldwiseError(f"{path} holds the weights of another network: run `dvc repro -f -s train`") from error
+        raise FoldwiseError("holds the weights of another network") from error
 
 
 def _last_layer(model: nn.Module) -> str:

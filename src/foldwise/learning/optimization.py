@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
 
 WARM_UP = 0.2  # share of one_cycle's steps on which the learning rate rises
@@ -112,11 +113,12 @@ class Muon:
 def _orthogonalized(matrix: Tensor) -> Tensor:
     """Bring all singular values of a matrix near 1, by five Newton-Schulz iterations."""
     wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    found: Tensor = wide / (wide.norm() + 1e-7)
+    result: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(5):
-        square = found @ found.T
-        found = torch.addmm(found, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), found, beta=3.4445)
-    return found.T.contiguous() if matrix.shape[0] > matrix.shape[1] else found
+        square = result @ result.T
+        polynomial = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
+        result = torch.addmm(result, polynomial, result, beta=3.4445)
+    return result.T.contiguous() if matrix.shape[0] > matrix.shape[1] else result
 
 
 def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer | Muon:
@@ -151,22 +153,22 @@ def first_layer(model: nn.Module) -> list[nn.Parameter]:
     return weights[: layers[1]] if any(weight.requires_grad for weight in others) else []
 
 
-def remedy(optimizer: torch.optim.Optimizer | Muon, train: Train, step: int) -> str:
-    """Say what to do about a loss that is not finite at a step, counted from 1.
+def diverged(optimizer: torch.optim.Optimizer | Muon, train: Train, loss: float, step: int, when: str) -> FoldwiseError:
+    """Say what to do about a loss that is not finite at a step, counted from 1; `when` says where it was seen.
 
     A step multiplies weights by 1 - lr * weight_decay, decoupled or as SGD's L2, and so throws them further than they
     were where the product is above 2; above 1 each turns its sign.
     """
     if step == 1:
         network = "mend the network in src/foldwise/learning/models.py, or set another model.name"
-        return f"no step was taken before, so {network}"
+        return FoldwiseError(f"the loss is {loss} {when}: no step was taken before, so {network}")
     decayed = any(group["params"] and group.get("weight_decay") for group in optimizer.param_groups)
     if decayed and train.lr * train.weight_decay > 1 and train.weight_decay > train.lr:
-        return (
-            f"train.weight_decay {train.weight_decay:g} times train.lr {train.lr:g} is above 1: "
-            f"lower train.weight_decay to {1e-3 / train.lr:.1g} or less in params.yaml"
+        return FoldwiseError(
+            f"the loss is {loss} {when}: train.weight_decay {train.weight_decay:g} times train.lr {train.lr:g} is "
+            f"above 1: lower train.weight_decay to {1e-3 / train.lr:.1g} or less in params.yaml"
         )
     norms = [weight.detach().norm() for group in optimizer.param_groups for weight in group["params"]]
-    still_small = float(torch.stack(norms).max()) < 1e3
+    is_small = float(torch.stack(norms).max()) < 1e3
     network = ", or, as its weights are still small, mend the network in src/foldwise/learning/models.py"
-    return f"lower train.lr in params.yaml{network if still_small else ''}"
+    return FoldwiseError(f"the loss is {loss} {when}: lower train.lr in params.yaml{network if is_small else ''}")

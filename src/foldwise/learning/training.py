@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
 from foldwise.learning.augmentation import augment
-from foldwise.learning.optimization import Muon, first_layer, learning_rate, make_optimizer, remedy
+from foldwise.learning.optimization import Muon, diverged, first_layer, learning_rate, make_optimizer
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.randomness import Streams, generator, seed_torch
 
@@ -84,7 +84,7 @@ def fit(
     samples: Samples,
     train: Train,
     streams: Streams,
-    report: Callable[[Training], None],
+    end_epoch: Callable[[Training], None],
     until: int | None = None,
 ) -> None:
     """Train a model in place, from wherever `training` stands.
@@ -100,7 +100,7 @@ def fit(
         The recipe.
     streams : Streams
         The fold's randomness.
-    report : callable
+    end_epoch : callable
         Called after each epoch.
     until : int, optional
         Epochs after which to stop, in order to go on elsewhere; without it the training is brought to its end.
@@ -126,76 +126,89 @@ def fit(
             if loss < training.best_loss:
                 training.best = {name: weight.clone() for name, weight in training.model.state_dict().items()}
                 training.best_epoch, training.best_loss = epoch, loss
-        report(training)
+        end_epoch(training)
     if training.best and until is None:
         training.model.load_state_dict(training.best)
+
+
+def steps_by_epoch(train: Train, n: int) -> list[int]:
+    """Steps of each epoch on n training images: all of them in the first, those selected in the others."""
+    sizes = [n] + [math.ceil(train.selective_backprop * n)] * (train.epochs - 1)
+    return [math.ceil(size / train.batch_size) for size in sizes]
 
 
 def _check_batches(model: nn.Module, train: Train, n: int) -> None:
     """Refuse batches of one image where they are normalised; from three images a batch on, only one image makes one."""
     _train_mode(model)
     normalised = any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules())
-    selected = math.ceil(train.selective_backprop * n)
-    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in (n, selected)[: train.epochs]):
-        what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
-        if n == 1:
-            what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
-        elif selected == 1:
-            what = (
-                f"train.selective_backprop leaves one of {n} images: raise it to {math.ceil(200 / n) / 100:g} or more"
-            )
-        raise FoldwiseError(f"batches of one image are too few for batch normalisation, and {what}")
+    sizes = (n, math.ceil(train.selective_backprop * n))[: train.epochs]
+    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in sizes):
+        raise _too_small_batches(train, n)
+
+
+def _too_small_batches(train: Train, n: int) -> FoldwiseError:
+    what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
+    if n == 1:
+        what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
+    elif math.ceil(train.selective_backprop * n) == 1:
+        enough = math.ceil(200 / n) / 100
+        what = f"train.selective_backprop leaves one of {n} images: raise it to {enough:g} or more"
+    return FoldwiseError(f"batches of one image are too few for batch normalisation, and {what}")
 
 
 def _train_epoch(
     training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
 ) -> None:
-    """Take every image once; after the first epoch, the hardest share of them."""
+    """Take every image once; after the first epoch, those of highest loss alone.
+
+    Source: Jiang et al., "Accelerating deep learning by focusing on the biggest losers" (2019), with each image's loss
+    from when it was last trained on.
+    """
     model, optimizer, device = training.model, training.optimizer, samples.images.device
-    seed_torch(streams.dropout, epoch)
-    augmentation = generator(streams.augmentation, epoch)
-    hardest = math.ceil(train.selective_backprop * len(indices))
-    first, later = (math.ceil(n / train.batch_size) for n in (len(indices), hardest))
-    steps, before, total = later if epoch else first, len(training.losses), first + later * (train.epochs - 1)
+    steps = steps_by_epoch(train, len(indices))
+    first_step = len(training.losses)
     if epoch == 0:
         training.seen = torch.zeros((2, len(samples.labels)), device=device)
-    elif hardest < len(indices):
+    else:
         ranked = np.argsort(-training.seen[0].cpu().numpy()[indices], kind="stable")
-        indices = indices[np.sort(ranked[:hardest])]
+        indices = indices[np.sort(ranked[: math.ceil(train.selective_backprop * len(indices))])]
     order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
-    losses = torch.empty(steps, device=device)
+    # Of nearly equal size: no image is left out, and none makes a batch alone.
+    batches = order.tensor_split(steps[epoch])
+    augmentation = generator(streams.augmentation, epoch)
+    seed_torch(streams.dropout, epoch)
+    losses = torch.empty(steps[epoch], device=device)
     if train.freeze_first_layer_after and epoch >= train.freeze_first_layer_after:
         for weight in first_layer(model):
             weight.requires_grad_(False)
     _train_mode(model)
-    # Batches of nearly equal size: no image is left out, and none makes a batch alone.
-    for step, batch in enumerate(order.tensor_split(steps)):
-        rate = learning_rate(before + step, total, train.schedule, train.lr)
+
+    for step, batch in enumerate(batches):
+        rate = learning_rate(first_step + step, sum(steps), train.schedule, train.lr)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        images = augment(samples.images[batch], train.augment, augmentation)
-        labels = samples.labels[batch]
+        images, labels = augment(samples.images[batch], train.augment, augmentation), samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
             logits = model(images.contiguous(memory_format=torch.channels_last))
             each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
             loss = each.mean()
         losses[step] = loss.detach()
         if device.type == "cpu":  # on another device a look at each step would make it wait
-            _check_finite(losses[step : step + 1], before + step, training, train)
+            _check_finite(losses[step : step + 1], first_step + step, training, train)
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
-    _check_finite(losses, before, training, train)
+
+    _check_finite(losses, first_step, training, train)
     training.losses += losses.tolist()
 
 
-def _check_finite(losses: Tensor, done: int, training: Training, train: Train) -> None:
+def _check_finite(losses: Tensor, first_step: int, training: Training, train: Train) -> None:
     bad = (~losses.isfinite()).nonzero()
     if len(bad):
-        step = done + int(bad[0]) + 1
-        loss, what = float(losses[bad[0]]), remedy(training.optimizer, train, step)
-        raise FoldwiseError(f"the loss is {loss} at step {step}: {what}")
+        step = first_step + int(bad[0]) + 1
+        raise diverged(training.optimizer, train, float(losses[bad[0]]), step, f"at step {step}")
 
 
 def _score(training: Training, samples: Samples, indices: NDArray[np.int64], train: Train) -> tuple[float, float]:
@@ -205,8 +218,7 @@ def _score(training: Training, samples: Samples, indices: NDArray[np.int64], tra
     predicted, labels = log_probabilities(model, samples.images[chosen]), samples.labels[chosen]
     loss = float(functional.nll_loss(predicted, labels))
     if not math.isfinite(loss):
-        what = remedy(training.optimizer, train, len(training.losses) + 1)
-        raise FoldwiseError(f"the loss is {loss} after an epoch: {what}")
+        raise diverged(training.optimizer, train, loss, len(training.losses) + 1, "after an epoch")
     return loss, float((predicted.argmax(dim=1) == labels).float().mean())
 
 
@@ -219,18 +231,20 @@ def _set_aside(
     labels = samples.labels[torch.from_numpy(samples.training).to(samples.labels.device)].cpu().numpy()
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
-        alone = f"class {present[counts.argmin()]} has one training image"
-        raise FoldwiseError(f"{alone}, too few for the split of early stopping: set train.patience to 0")
+        raise FoldwiseError(
+            f"class {present[counts.argmin()]} has one training image, too few for the split of early stopping: "
+            "set train.patience to 0"
+        )
     # Each side needs as many images as there are classes; two of each class leave a fraction that does.
     few, many = len(present), len(labels) - len(present)
     n, aside = len(labels), math.ceil(fraction * len(labels))
     if not few <= aside <= many:
-        nearest, purpose = (few, "stop on") if aside < few else (many, "train on")
+        nearest = few if aside < few else many
         rounded = (round((nearest - 0.5) / n, digits) for digits in itertools.count(1))
-        fits = next(found for found in rounded if few <= math.ceil(found * n) <= many)
+        fitting = next(share for share in rounded if few <= math.ceil(share * n) <= many)
         raise FoldwiseError(
             f"train.inner_fraction is {fraction}, which of {n} training images leaves too few of {few} classes to "
-            f"{purpose}: set it to {fits}, or train.patience to 0"
+            f"{'stop' if aside < few else 'train'} on: set it to {fitting}, or train.patience to 0"
         )
     training, inner = train_test_split(samples.training, test_size=fraction, random_state=seed, stratify=labels)
     return np.sort(training), np.sort(inner)

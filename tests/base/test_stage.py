@@ -1,3 +1,4 @@
+import ast
 import signal
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foldwise.base import console, interrupts
+from foldwise.base import console, interrupts, stage
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Params
 
@@ -14,13 +15,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(monkeypatch, signals_of_a_new_process):
+def run(signals_of_a_new_process):
     """Run a stage as from the command line, by default with the repository's parameters."""
 
-    def run(stage, *options, params=ROOT / "params.yaml"):
-        monkeypatch.setattr(sys, "argv", ["stage.py", "--params", str(params), *options])
+    def run(function, *options, params=ROOT / "params.yaml"):
         interrupts.listen()
-        console.run(stage)
+        stage.run(function, "what it does", ["--params", str(params), *options])
 
     return run
 
@@ -44,29 +44,29 @@ def test_progress_goes_to_standard_error(capsys):
 def test_each_keyword_is_an_option_that_takes_a_path(run):
     given = []
 
-    def stage(params, *, raw, data_folder):
+    def deal(params, *, raw, data_folder):
         given.extend([raw, data_folder])
 
-    run(stage, "--data-folder", "b", "--raw", "a")
+    run(deal, "--data-folder", "b", "--raw", "a")
     assert given == [Path("a"), Path("b")]
 
 
 def test_the_parameters_come_validated(run):
     given = []
 
-    def stage(params):
+    def deal(params):
         given.append(params)
 
-    run(stage)
+    run(deal)
     assert isinstance(given[0], Params)
 
 
 def test_a_missing_option_is_refused(run, capsys):
-    def stage(params, *, raw):
+    def deal(params, *, raw):
         raise AssertionError
 
     with pytest.raises(SystemExit, match="2"):
-        run(stage)
+        run(deal)
     assert "the following arguments are required: --raw" in capsys.readouterr().err
 
 
@@ -120,7 +120,7 @@ def test_a_second_interruption_is_ignored(run):
 @pytest.mark.parametrize("portable", [False, True])
 def test_a_stage_starts_anew_only_where_portable_bytes_are_asked_for(portable, run, tmp_path, monkeypatch):
     restarts = []
-    monkeypatch.setattr(console, "restart_portably", lambda: restarts.append(1))
+    monkeypatch.setattr(stage, "restart_portably", lambda: restarts.append(1))
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     assert text.count("portable: false") == 1
     (tmp_path / "params.yaml").write_text(text.replace("portable: false", f"portable: {portable}".lower()))
@@ -129,7 +129,7 @@ def test_a_stage_starts_anew_only_where_portable_bytes_are_asked_for(portable, r
 
 
 def test_an_interruption_is_heard_once(run):
-    def stage(params):
+    def deal(params):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
@@ -137,7 +137,7 @@ def test_an_interruption_is_heard_once(run):
             raise
 
     with pytest.raises(SystemExit, match="130"):
-        run(stage)
+        run(deal)
 
 
 def swallowed():
@@ -147,33 +147,33 @@ def swallowed():
 
 
 def test_an_interruption_that_was_swallowed_ends_the_stage_at_its_next_line(run, capsys):
-    def stage(params):
+    def deal(params):
         console.say("before")
         swallowed()
         console.say("after")
 
     with pytest.raises(SystemExit, match="130"):
-        run(stage)
-    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == ["before", "stage: interrupted"]
+        run(deal)
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == ["before", "deal: interrupted"]
 
 
 def test_an_interruption_that_was_swallowed_after_the_last_line_is_told(run, capsys):
-    def stage(params):
+    def deal(params):
         swallowed()
 
     with pytest.raises(SystemExit, match="130"):
-        run(stage)
-    assert capsys.readouterr().err.startswith("stage: interrupted;")
+        run(deal)
+    assert capsys.readouterr().err.startswith("deal: interrupted;")
 
 
 def test_a_mistake_of_the_users_is_told_though_an_interruption_was_swallowed(run, capsys):
-    def stage(params):
+    def deal(params):
         swallowed()
         raise FoldwiseError("what, where, what to do")
 
     with pytest.raises(SystemExit, match="1"):
-        run(stage)
-    assert capsys.readouterr().err == "stage: what, where, what to do\n"
+        run(deal)
+    assert capsys.readouterr().err == "deal: what, where, what to do\n"
 
 
 def test_an_interruption_that_was_swallowed_while_libraries_loaded_ends_the_stage(run):
@@ -181,24 +181,28 @@ def test_an_interruption_that_was_swallowed_while_libraries_loaded_ends_the_stag
     swallowed()
     ran = []
 
-    def stage(params):
+    def deal(params):
         ran.append(params)
 
     with pytest.raises(SystemExit, match="130"):
-        run(stage)
+        run(deal)
     assert ran == []
 
 
-def test_ctrl_c_ends_a_real_process_without_a_traceback():
-    code = (
-        "import sys, time; from foldwise.base import console, interrupts\n"
-        "interrupts.listen(); sys.argv += ['--params', 'params.yaml']\n"
-        "def wait(params):\n    print('ready', flush=True)\n    time.sleep(60)\n"
-        "console.run(wait)"
-    )
-    command = [sys.executable, "-c", code]
+def test_ctrl_c_ends_a_real_process_without_a_traceback(tmp_path):
+    script = tmp_path / "wait.py"
+    script.write_text("import time\ndef wait(params):\n    print('ready', flush=True)\n    time.sleep(60)\n")
+    command = [sys.executable, "-m", "foldwise.base.stage", script, "--params", "params.yaml"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=10)
     assert (process.returncode, told.count("\n"), told[:18]) == (130, 1, "wait: interrupted;")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_a_stage_says_what_it_does_and_what_it_takes(path):
+    command = [sys.executable, "-m", "foldwise.base.stage", path, "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: {path.stem} [-h] --params PARAMS")
+    assert ast.get_docstring(ast.parse(path.read_text())).split()[0] in done.stdout

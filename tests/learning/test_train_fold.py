@@ -6,16 +6,14 @@ import pytest
 import torch
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.base.files import write_arrays
-from foldwise.data import images
 from foldwise.data.folds import Fold
-from foldwise.execution import crossvalidation, engine
-from foldwise.execution.crossvalidation import FROZEN_COST, PredictFold, TrainFold, model_path
-from foldwise.execution.engine import Progress
+from foldwise.data.pixels import pixel_statistics
+from foldwise.execution import engine, jobs
+from foldwise.execution.fold_store import FoldStore, fold_keys
+from foldwise.execution.jobs import Job
 from foldwise.execution.schedule import Part
-from foldwise.execution.scratch import Scratch
 from foldwise.learning import models
-from foldwise.learning.prediction import log_probabilities
+from foldwise.learning.train_fold import FROZEN_COST, TrainFold
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,20 +21,18 @@ FOLD = Fold(0, 1)
 
 
 @pytest.fixture
-def scratch(tmp_path):
-    return Scratch.of(tmp_path / "scratch")
+def store(tmp_path):
+    return FoldStore(tmp_path / "store", {FOLD: "one", Fold(0, 2): "two"})
 
 
 @pytest.fixture
-def train(digits, deal, parameters, scratch):
+def train(digits, deal, parameters, store):
     """Train one fold: train({"train.lr": 0.1}, data=..., weights=...)."""
 
     def train(changes=None, data=digits, weights=None, fold=FOLD, position=1, until=None):
         params = parameters(changes)
-        dealt = deal(digits.train_labels, params.cv)
-        return TrainFold(data, dealt, params, weights or {}, scratch)(
-            fold, Progress(fold, Part(position, 0, until, 0, 4), 4)
-        )
+        task = TrainFold(data, deal(digits.train_labels, params.cv), params, weights or {})
+        return task(fold, Job(fold, Part(position, 0, until, 0, 4), 4, task.costs, store))
 
     return train
 
@@ -76,7 +72,7 @@ def test_the_random_state_of_the_process_does_not_matter(train):
 def test_normalisation_constants_are_those_of_the_folds_training_images(train, digits, deal, parameters):
     arrays = train()
     chosen = deal(digits.train_labels, parameters().cv).training(FOLD)
-    mean, std = images.pixel_statistics(digits.train_images[chosen])
+    mean, std = pixel_statistics(digits.train_images[chosen])
     assert (arrays["0.mean"].ravel(), arrays["0.std"].ravel()) == (pytest.approx(mean), pytest.approx(std))
 
 
@@ -158,10 +154,10 @@ def test_frozen_layers_stay_as_the_given_weights(train, resnet_weights):
     assert changed == {"fc.weight", "fc.bias"}
 
 
-def test_a_long_fold_keeps_its_last_epoch(train, scratch, monkeypatch):
-    monkeypatch.setattr(crossvalidation, "CHECKPOINT_SECONDS", -1)
+def test_a_long_fold_keeps_its_last_epoch(train, store, monkeypatch):
+    monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", -1)
     train({"train.epochs": 3})
-    assert scratch.read(FOLD, "epoch")["epochs"].shape == (2, 5)
+    assert store.read(FOLD, "epoch")["epochs"].shape == (2, 5)
 
 
 def test_a_recipe_of_few_steps_is_told_once(train, capsys):
@@ -173,29 +169,28 @@ def test_a_recipe_of_few_steps_is_told_once(train, capsys):
     ]
 
 
-def test_later_epochs_cost_less_where_they_take_fewer_images_or_train_fewer_layers(digits, deal, parameters, scratch):
+def test_later_epochs_cost_less_where_they_take_fewer_images_or_train_fewer_layers(digits, deal, parameters):
     recipe = parameters({"train.epochs": 4, "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2})
-    task = TrainFold(digits, deal(digits.train_labels, recipe.cv), recipe, {}, scratch)
-    assert task.sizes == [1, 0.5, 0.5, 0.5]
+    task = TrainFold(digits, deal(digits.train_labels, recipe.cv), recipe, {})
     assert task.costs == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]
 
 
-def test_a_short_fold_keeps_none(train, scratch):
+def test_a_short_fold_keeps_none(train, store):
     train()
-    assert scratch.read(FOLD, "epoch") is None
+    assert store.read(FOLD, "epoch") is None
 
 
 def interrupt_at(epoch, monkeypatch):
     """Keep the state after each epoch, and be interrupted after the given one."""
-    monkeypatch.setattr(crossvalidation, "CHECKPOINT_SECONDS", -1)
-    write = Scratch.write
+    monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", -1)
+    write = FoldStore.write
 
-    def interrupted(scratch, fold, kind, arrays):
-        write(scratch, fold, kind, arrays)
+    def interrupted(store, fold, kind, arrays):
+        write(store, fold, kind, arrays)
         if len(arrays["epochs"]) == epoch:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Scratch, "write", interrupted)
+    monkeypatch.setattr(FoldStore, "write", interrupted)
 
 
 def test_an_interrupted_fold_goes_on_at_its_last_epoch_to_the_same_bytes(train, monkeypatch, capsys):
@@ -239,14 +234,14 @@ def test_a_fold_that_stops_early_in_its_first_part_gives_the_bytes_of_the_whole(
 def by_workers(digits, deal, parameters, tmp_path_factory):
     """Train five folds on one, two and four workers: on two and four, folds are cut."""
     params = parameters({"train.augment": "shift", "cv.k": 5, "train.epochs": 4})
-    found = {}
+    results = {}
     for workers in (1, 2, 4):
-        scratch = Scratch.of(tmp_path_factory.mktemp("scratch"))
-        dealt, compute = deal(digits.train_labels, params.cv), params.compute.model_copy(update={"n_jobs": workers})
-        task = TrainFold(digits, dealt, params, {}, scratch)
-        results = dict(engine.run(task, list(dealt), compute, scratch, task.costs))
-        found[workers] = {(fold, name): array.tobytes() for fold in results for name, array in results[fold].items()}
-    return found
+        assigned, compute = deal(digits.train_labels, params.cv), params.compute.model_copy(update={"n_jobs": workers})
+        task = TrainFold(digits, assigned, params, {})
+        store = FoldStore(tmp_path_factory.mktemp("store"), fold_keys(assigned, False, *task.depends_on))
+        trained = dict(engine.run(task, list(assigned), compute, store=store, costs=task.costs))
+        results[workers] = {(fold, name): array.tobytes() for fold in trained for name, array in trained[fold].items()}
+    return results
 
 
 @dataclass(frozen=True)
@@ -255,16 +250,17 @@ class Loading:
 
     train: TrainFold
 
-    def __call__(self, fold, progress):
-        self.train(fold, progress)
+    def __call__(self, fold, job):
+        self.train(fold, job)
         return {"compiler": np.array("torch._dynamo" in sys.modules)}
 
 
-def test_no_worker_loads_pytorchs_compiler_which_takes_as_long_as_all_else(digits, deal, parameters, scratch):
+def test_no_worker_loads_pytorchs_compiler_which_takes_as_long_as_all_else(digits, deal, parameters):
     params = parameters({"train.optimizer": "muon", "compute.n_jobs": 2, "compute.backend": "loky"})
     dealt = deal(digits.train_labels, params.cv)
-    task = Loading(TrainFold(digits, dealt, params, {}, scratch))
-    loaded = [bool(arrays["compiler"]) for _, arrays in engine.run(task, list(dealt), params.compute)]
+    task = Loading(TrainFold(digits, dealt, params, {}))
+    results = engine.run(task, list(dealt), params.compute, costs=task.train.costs)
+    loaded = [bool(arrays["compiler"]) for _, arrays in results]
     assert loaded == [False] * len(dealt)
 
 
@@ -273,85 +269,71 @@ def test_any_number_of_workers_gives_the_same_bytes(workers, by_workers):
     assert by_workers[workers] == by_workers[1]
 
 
-@pytest.fixture
-def trained(train, tmp_path):
-    arrays = {name: array for name, array in train().items() if name not in {"epochs", "losses"}}
-    write_arrays(model_path(tmp_path, FOLD), arrays)
-    return arrays
+def change(array):
+    other = array.copy()
+    other.flat[0] += 1
+    return other
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.seed": 1},
+        {"train.lr": 0.06},
+        {"train.epochs": 3},
+        {"model.name": "cnn"},
+        {"normalize.scope": "dataset"},
+        {"compute.threads_per_fold": 2},
+        {"compute.portable": True},
+    ],
+    ids=str,
+)
+def test_the_recipe_counts_for_the_fold_store(changes, keys):
+    assert keys(changes) != keys()
+
+
+@pytest.mark.parametrize("what", ["train_images", "train_labels"])
+def test_the_training_data_count_for_the_fold_store(what, keys, digits):
+    assert keys(data=replace(digits, **{what: change(getattr(digits, what))})) != keys()
+
+
+def test_the_number_of_classes_counts_for_the_fold_store(keys, digits):
+    assert keys(data=replace(digits, classes=(*digits.classes, "10"))) != keys()
+
+
+@pytest.mark.parametrize("weights", [{"a": np.ones(2)}, {"a": np.zeros(3)}, {"b": np.zeros(2)}, {}], ids=str)
+def test_the_weights_to_start_from_count_for_the_fold_store(weights, keys):
+    assert keys(weights=weights) != keys(weights={"a": np.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluate.augment": "shift"},
+        {"evaluate.temperature": True},
+        {"compute.n_jobs": 2},
+        {"compute.backend": "ray"},
+        {"data.mirror": "/srv"},
+        {"model.pretrained": True},
+    ],
+    ids=str,
+)
+def test_what_trains_no_other_model_does_not_count_for_the_fold_store(changes, keys):
+    assert keys(changes) == keys()
+
+
+@pytest.mark.parametrize("what", ["test_images", "test_labels"])
+def test_the_test_set_does_not_count_for_the_fold_store(what, keys, digits):
+    assert keys(data=replace(digits, **{what: change(getattr(digits, what))})) == keys()
 
 
 @pytest.fixture
-def predict(digits, deal, parameters, tmp_path):
-    def predict(changes=None):
+def keys(digits, deal, parameters):
+    """Give the keys of all folds: keys({"train.lr": 0.1}, data=..., weights=...)."""
+
+    def keys(changes=None, data=digits, weights=None):
         params = parameters(changes)
-        task = PredictFold(digits, deal(digits.train_labels, params.cv), params, tmp_path)
-        return task(FOLD, Progress(FOLD, Part(0, 0, None, 0, 4), 4))
+        assigned = deal(digits.train_labels, params.cv)
+        return fold_keys(assigned, False, *TrainFold(data, assigned, params, weights or {}).depends_on)
 
-    return predict
-
-
-@pytest.mark.parametrize("part", ["held_out", "test"])
-def test_predictions_are_those_of_the_folds_model(part, trained, predict, digits, deal, parameters, tmp_path):
-    model = models.build("simple_cnn", models.form_of(digits), (0.5,), (0.5,))
-    models.load_weights(model, trained, tmp_path)
-    held_out = deal(digits.train_labels, parameters().cv).held_out(FOLD)
-    pixels = digits.train_images[held_out] if part == "held_out" else digits.test_images
-    expected = log_probabilities(model, torch.from_numpy(pixels)).numpy()
-    found = predict()[part]
-    assert found.dtype == np.float32
-    assert np.allclose(found, expected, atol=1e-5)
-
-
-def test_predictions_may_be_means_over_shifts(trained, predict):
-    plain, shifted = predict(), predict({"evaluate.augment": "shift"})
-    assert not same(plain, shifted)
-
-
-def test_a_missing_model_is_told(predict, tmp_path):
-    with pytest.raises(FoldwiseError, match=r"^.*repeat-0/fold-1.safetensors is missing: run `dvc repro`"):
-        predict()
-
-
-def test_a_model_of_another_network_is_told(trained, predict, tmp_path):
-    with pytest.raises(FoldwiseError) as caught:
-        predict({"model.name": "cnn"})
-    path = tmp_path / "repeat-0" / "fold-1.safetensors"
-    assert str(caught.value) == f"{path} holds the weights of another network: run `dvc repro -f -s train`"
-
-
-def test_a_model_whose_predictions_are_not_numbers_is_told(trained, predict, tmp_path):
-    path = model_path(tmp_path, FOLD)
-    write_arrays(path, trained | {"0.mean": np.full_like(trained["0.mean"], np.nan)})
-    with pytest.raises(FoldwiseError) as caught:
-        predict()
-    assert str(caught.value) == f"{path} gives predictions that are not finite: run `dvc repro -f -s train`"
-
-
-def test_a_network_of_lazy_layers_is_trained_to_the_same_bytes_again_and_predicts(
-    train, predict, tmp_path, monkeypatch
-):
-    layers = torch.nn.LazyConv2d, torch.nn.LazyBatchNorm2d, torch.nn.Flatten, torch.nn.LazyLinear
-    arguments = (4, 3), (), (), (10,)
-    monkeypatch.setitem(
-        models.NETWORKS,
-        "lazy",
-        lambda form: torch.nn.Sequential(*(layer(*given) for layer, given in zip(layers, arguments, strict=True))),
-    )
-    lazy = {"model.name": "lazy"}
-    one, other = train(lazy), train(lazy)
-    assert same(one, other) == one.keys()
-    write_arrays(model_path(tmp_path, FOLD), {name: one[name] for name in one.keys() - {"epochs", "losses"}})
-    found = predict(lazy)
-    assert np.isfinite(found["test"]).all()
-    assert same(found, predict(lazy)) == found.keys()
-
-
-def test_a_whole_model_whose_predictions_are_not_numbers_is_not_to_be_trained_the_same_way_again(
-    trained, predict, tmp_path
-):
-    path = model_path(tmp_path, FOLD)
-    write_arrays(path, trained | {"1.4.weight": np.full_like(trained["1.4.weight"], 3e38)})
-    with pytest.raises(FoldwiseError) as caught:
-        predict()
-    what = "lower train.lr, or mend the network in src/foldwise/learning/models.py"
-    assert str(caught.value) == f"{path} gives predictions that are not finite: {what}"
+    return keys

@@ -1,0 +1,59 @@
+"""Predicting with one fold's model.
+
+PyTorch is loaded where a fold is predicted, in the workers: it takes seconds, and a stage itself needs none of it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foldwise.base.errors import FoldwiseError
+from foldwise.base.files import Arrays
+from foldwise.base.params import Params
+from foldwise.data.folds import Fold, Folds
+from foldwise.data.images import Images
+
+
+@dataclass(frozen=True)
+class PredictFold:
+    """Predict one fold's held-out images and the test images.
+
+    Attributes
+    ----------
+    images : Images
+    folds : Folds
+    params : Params
+    """
+
+    images: Images
+    folds: Folds
+    params: Params
+
+    def __call__(self, fold: Fold, job: object, weights: Arrays) -> Arrays:
+        """Give float32 log-probabilities: `held_out` (n, classes) in ascending order of index, `test` (N, classes)."""
+        import torch
+
+        from foldwise.learning import models
+        from foldwise.learning.devices import prepare
+        from foldwise.learning.prediction import log_probabilities
+
+        device = prepare(self.params.compute)
+        model = models.build(self.params.model.name, models.form_of(self.images), self.images.mean, self.images.std)
+        try:
+            models.load_weights(model, weights)
+        except FoldwiseError as error:
+            raise FoldwiseError(f"the model of {fold} {error}: run `dvc repro -f -s train`") from error
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        held_out = self.images.train_images[self.folds.held_out(fold)]
+        augment = self.params.evaluate.augment
+        predicted = {
+            name: log_probabilities(model, torch.from_numpy(images).to(device), augment).cpu().numpy()
+            for name, images in (("held_out", held_out), ("test", self.images.test_images))
+        }
+        if not all(np.isfinite(values).all() for values in predicted.values()):
+            is_whole = all(weight.isfinite().all() for weight in model.state_dict().values())
+            # Training writes no weights that are not finite, so such a file was damaged later.
+            damaged = "run `dvc repro -f -s train`"
+            what = "lower train.lr, or mend the network in src/foldwise/learning/models.py" if is_whole else damaged
+            raise FoldwiseError(f"the model of {fold} gives predictions that are not finite: {what}")
+        return predicted

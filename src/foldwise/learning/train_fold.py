@@ -1,0 +1,182 @@
+"""Training one fold's model.
+
+PyTorch is loaded where a fold is trained, in the workers: it takes seconds, and a stage itself needs none of it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from foldwise.base.errors import FoldwiseError
+from foldwise.base.files import Arrays
+from foldwise.base.params import Params
+from foldwise.data.folds import Fold, Folds
+from foldwise.data.images import Images
+from foldwise.data.pixels import pixel_statistics
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from foldwise.learning.randomness import Streams
+    from foldwise.learning.training import Samples, Training
+
+# The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+# What an image costs while the first layer of `compact` is frozen, of what it costs before.
+FROZEN_COST = 0.65
+
+# In fewer steps hardly a network learns anything.
+FEW_STEPS = 50
+
+
+class Job(Protocol):
+    """What a fold's training asks of whoever runs it."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first of all folds, which tells what holds for all."""
+
+    @property
+    def until(self) -> int | None:
+        """Epochs after which to stop, so that another worker goes on; None if the fold is to be ended."""
+
+    def checkpoint(self) -> Arrays | None:
+        """Give what was kept of the fold's last epoch."""
+
+    def keep(self, checkpoint: Arrays) -> None:
+        """Keep that of the epoch that ended."""
+
+    def note(self, line: str) -> None:
+        """Tell a line about the fold."""
+
+    def end_epoch(self, number: int, line: str, checkpoint: Callable[[], Arrays]) -> None:
+        """Tell that an epoch, counted from 1, has ended; from time to time its checkpoint is made and kept."""
+
+
+@dataclass(frozen=True)
+class TrainFold:
+    """Train one fold's model.
+
+    Attributes
+    ----------
+    images : Images
+    folds : Folds
+    params : Params
+    weights : dict of arrays
+        What the network starts from, under its own names; empty for fresh weights.
+    """
+
+    images: Images
+    folds: Folds
+    params: Params
+    weights: Arrays
+
+    @property
+    def depends_on(self) -> tuple[Any, ...]:
+        """What decides how any fold is trained, besides its images, its place, code, libraries and processor."""
+        data, params = self.images, self.params
+        recipe = params.train, params.model.name, params.model.freeze, params.normalize, params.compute.rounding
+        weights = [(name, array.dtype, array.shape, array) for name, array in sorted(self.weights.items())]
+        arrays = data.train_images, data.train_labels
+        return recipe, data.shape, len(data.classes), *arrays, *(part for named in weights for part in named)
+
+    @property
+    def costs(self) -> list[float]:
+        """Cost of each epoch, about, in units of one over all images."""
+        train = self.params.train
+        shares = [1.0] + [train.selective_backprop] * (train.epochs - 1)
+        frozen_from = train.freeze_first_layer_after or math.inf
+        return [share * (FROZEN_COST if epoch >= frozen_from else 1.0) for epoch, share in enumerate(shares)]
+
+    def __call__(self, fold: Fold, job: Job) -> Arrays | None:
+        """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,).
+
+        After a part that does not end the fold, None: the next part goes on from the checkpoint.
+        """
+        from foldwise.learning import checkpoint
+        from foldwise.learning.randomness import streams
+        from foldwise.learning.training import Training, fit
+
+        train = self.params.train
+        random = streams(train.seed, fold)
+        samples = self._samples(fold)
+        training = Training.start(self._network(fold, random).to(samples.images.device), train)
+        if job.is_first:
+            self._warn(samples, job)
+        if arrays := job.checkpoint():
+            checkpoint.restore(training, arrays)
+
+        def end_epoch(training: "Training") -> None:
+            number, line = len(training.epochs), _describe(training.epochs[-1], train.epochs)
+            job.end_epoch(number, line, lambda: checkpoint.snapshot(training))
+
+        try:
+            fit(training, samples, train, random, end_epoch, job.until)
+        except FoldwiseError as error:
+            raise FoldwiseError(f"{fold}: {error}") from error
+        if job.until is not None:
+            job.keep(checkpoint.snapshot(training))
+            return None
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in training.model.state_dict().items()}
+        return weights | {"epochs": np.array(training.epochs), "losses": np.array(training.losses, dtype=np.float32)}
+
+    def _samples(self, fold: Fold) -> "Samples":
+        """The fold's images, on the device."""
+        import torch
+
+        from foldwise.learning.devices import prepare
+        from foldwise.learning.training import Samples
+
+        device = prepare(self.params.compute)
+        images, labels = (
+            torch.from_numpy(array).to(device) for array in (self.images.train_images, self.images.train_labels)
+        )
+        return Samples(images, labels, self.folds.training(fold), self.folds.held_out(fold))
+
+    def _network(self, fold: Fold, random: "Streams") -> "nn.Module":
+        """The network as it is before its first step, with the normalisation constants that it keeps."""
+        from foldwise.learning import models
+        from foldwise.learning.randomness import seed_torch
+
+        data = self.images
+        mean, std = data.mean, data.std
+        if self.params.normalize.scope == "fold":
+            mean, std = pixel_statistics(data.train_images, self.folds.training(fold))
+        if 0 in std:
+            raise FoldwiseError(
+                f"{fold}: channel {std.index(0)} of its training images is of one grey, which has no deviation to "
+                "normalise by: set normalize.scope to dataset in params.yaml"
+            )
+        seed_torch(random.weights)
+        model = models.build(self.params.model.name, models.form_of(data), mean, std)
+        if self.weights:
+            models.start_from(model, self.weights)
+        if self.params.model.freeze:
+            models.freeze_all_but_last(model)
+        return model
+
+    def _warn(self, samples: "Samples", job: Job) -> None:
+        """Tell of what is probably not meant."""
+        import torch
+
+        from foldwise.learning.training import steps_by_epoch
+
+        if samples.images.device.type == "cpu" and torch.cuda.is_available():
+            job.note("a GPU is there and not used: `-S compute.device=cuda` would use it")
+        n = len(samples.training)
+        steps = sum(steps_by_epoch(self.params.train, n))
+        if steps < FEW_STEPS:
+            job.note(f"{n} images make only {steps} steps in all: lower train.batch_size or raise train.epochs")
+
+
+def _describe(row: list[float], epochs: int) -> str:
+    """One row of the curves by epoch in words."""
+    epoch, loss, accuracy, held_out_loss, held_out_accuracy = row
+    return (
+        f"epoch {epoch:.0f}/{epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}  "
+        f"held out: loss {held_out_loss:.4f}  accuracy {held_out_accuracy:.4f}"
+    )
