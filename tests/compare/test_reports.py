@@ -15,7 +15,7 @@ from small_runs import run
 
 from foldwise.compare import reports
 from foldwise.compare.comparison import compare, compare_all
-from foldwise.evaluation.statistics import McNemar, Posterior
+from foldwise.evaluation.inference import McNemar, Posterior
 
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]

@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 from scipy.special import log_softmax, logsumexp
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
 from foldwise.base.files import write_csv
@@ -168,70 +167,6 @@ def test_the_ensemble_of_sure_models_still_tells_images_apart():
     stored = scores.ensemble(np.stack([log_softmax(logits, axis=1)] * 2))
     exact = scores.log_odds(log_softmax(logits.astype(np.float64), axis=1))
     assert scores.log_odds(stored) == pytest.approx(exact, abs=1e-5)
-
-
-def doubtful(n, decimals=8):
-    """Give predictions of four classes, the probabilities rounded, and labels, some of them wrong."""
-    random = np.random.default_rng(n)
-    top = random.uniform(0.3, 0.97, n).round(decimals).clip(0.3, 0.97)
-    rows = np.stack([top, *[(1 - top) / 3] * 3], axis=1)
-    return np.log(rows).astype(np.float32), (random.random(n) > top).astype(np.int64)
-
-
-def test_reliability_is_that_of_scikit_learns_quantile_bins():
-    predicted, labels = doubtful(300)
-    curve = scores.reliability(predicted, labels)
-    top = np.exp(predicted[:, 0].astype(float))
-    accuracy, confidence = calibration_curve(labels == 0, top, n_bins=15, strategy="quantile")
-    np.testing.assert_allclose([curve.accuracy, curve.confidence], [accuracy, confidence], rtol=1e-12)
-
-
-def test_calibration_error_of_two_unequal_bins_is_that_by_hand():
-    # confidences .6 .6 .7 (two right) and .9 .9 (one right): 3/5 |2/3 - 1.9/3| + 2/5 |1/2 - .9|
-    top = np.array([0.6, 0.9, 0.7, 0.6, 0.9])
-    log_probs = np.log(np.stack([top, 1 - top], axis=1))
-    curve = scores.reliability(log_probs, np.array([0, 0, 1, 0, 1]), bins=2)
-    assert curve.calibration_error == pytest.approx(0.6 * 0.1 / 3 + 0.4 * 0.4)
-
-
-def test_bins_of_reliability_differ_by_one_image_at_most_where_none_tie():
-    assert scores.reliability(*doubtful(100)).count.tolist() == [7] * 10 + [6] * 5
-
-
-def test_fewer_images_than_bins_make_one_bin_each():
-    assert scores.reliability(*doubtful(4)).count.tolist() == [1, 1, 1, 1]
-
-
-@pytest.mark.parametrize("decimals", range(4))
-@pytest.mark.parametrize("n", [1, 20, 500])
-def test_bins_do_not_depend_on_the_order_of_the_images(n, decimals):
-    predicted, labels = doubtful(n, decimals)
-    first = scores.reliability(predicted, labels)
-    for order in (np.argsort(labels), np.random.default_rng(0).permutation(n)):
-        again = scores.reliability(predicted[order], labels[order])
-        for one, other in zip(vars(first).values(), vars(again).values(), strict=True):
-            assert np.array_equal(one, other)
-
-
-@pytest.mark.parametrize("decimals", range(4))
-@pytest.mark.parametrize("n", [1, 20, 500])
-def test_a_bin_is_no_larger_than_the_largest_group_of_equals_and_two_shares(n, decimals):
-    predicted, labels = doubtful(n, decimals)
-    group = np.unique(predicted[:, 0], return_counts=True)[1].max()
-    count = scores.reliability(predicted, labels).count
-    assert (count.sum(), len(count) <= 15, count.max() <= group + 2 * -(-n // 15)) == (n, True, True)
-
-
-def test_a_constant_predictor_that_is_right_half_the_time_is_calibrated():
-    curve = scores.reliability(np.tile(log([0.5, 0.5]), (300, 1)), np.repeat([0, 1], 150))
-    assert (curve.count.tolist(), curve.calibration_error) == ([300], pytest.approx(0, abs=1e-7))
-
-
-def test_certainties_that_float32_rounds_to_one_are_a_bin_of_their_own():
-    predicted, labels = doubtful(1000)
-    predicted[::2] = [0, -30, -30, -30]
-    count = scores.reliability(predicted, labels).count
-    assert (count[-1], count[:-1].max() <= 67) == (500, True)
 
 
 @pytest.fixture

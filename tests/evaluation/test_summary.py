@@ -9,8 +9,9 @@ from small_results import small_results
 
 from foldwise.base.files import write_json
 from foldwise.data.folds import Fold
-from foldwise.evaluation.scores import ensemble, headline, of_model, reliability
-from foldwise.evaluation.statistics import fit_temperature, mean_interval
+from foldwise.evaluation.calibration import fit_temperature, reliability
+from foldwise.evaluation.inference import mean_interval
+from foldwise.evaluation.scores import ensemble, headline, of_model
 from foldwise.evaluation.summary import recalibrate, summarize
 
 pytestmark = pytest.mark.filterwarnings("error")

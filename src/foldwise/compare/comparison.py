@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from foldwise.compare.lockfile import describe
 from foldwise.compare.runs import SCORES, Run
-from foldwise.evaluation.statistics import (
+from foldwise.evaluation.inference import (
     McNemar,
     MeanInterval,
     PairedTest,

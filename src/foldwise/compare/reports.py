@@ -8,7 +8,7 @@ from typing import Any
 from foldwise.compare.comparison import IDENTICAL, Comparison, Side
 from foldwise.compare.overrides import setting
 from foldwise.compare.runs import SCORES
-from foldwise.evaluation.statistics import PairedTest
+from foldwise.evaluation.inference import PairedTest
 
 Table = list[tuple[str, ...]]
 Block = str | Table

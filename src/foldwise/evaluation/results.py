@@ -12,12 +12,11 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Folds
 from foldwise.data.images import Images
 from foldwise.evaluation import scores
+from foldwise.evaluation.scores import Labels, LogProbabilities
 
 OUT_OF_FOLD = "out of fold"
 ENSEMBLE = "test set (ensemble)"
 
-LogProbabilities = NDArray[np.floating]
-Labels = NDArray[np.int64]
 Predictions = Mapping[str, tuple[LogProbabilities, Labels]]
 
 

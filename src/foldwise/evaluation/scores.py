@@ -1,7 +1,5 @@
 """The scores of one set of predictions."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -11,30 +9,19 @@ from sklearn import metrics
 
 from foldwise.data.folds import Fold
 
+LogProbabilities = NDArray[np.floating]
+Labels = NDArray[np.int64]
+
 HEADLINE = ("accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro")
 
 
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """A reliability diagram: mean confidence, accuracy and number of images of each bin, each of shape (bins,)."""
-
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-    count: NDArray[np.int64]
-
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| of bins, by count."""
-        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.count))
-
-
-def probabilities(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+def probabilities(log_probabilities: LogProbabilities) -> NDArray[np.float64]:
     """Turn float32 log-probabilities (n, classes) into float64 probabilities that add up to 1."""
     exact = log_probabilities.astype(np.float64)
     return np.asarray(np.exp(exact - logsumexp(exact, axis=1, keepdims=True)))
 
 
-def log_odds(log_probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+def log_odds(log_probabilities: LogProbabilities) -> NDArray[np.float64]:
     """Give each class's log-odds against all others, (n, classes): the score by which one class is ranked.
 
     A network's float32 log-probability is exactly 0 near probability 1, so the surest images would tie; those of the
@@ -59,7 +46,7 @@ def area_under_curve(score: NDArray[np.floating], positive: NDArray[np.bool_]) -
     return float(rankdata(score)[positive].sum() - count * (count + 1) / 2) / pairs if pairs else None
 
 
-def ensemble(log_probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+def ensemble(log_probabilities: LogProbabilities) -> NDArray[np.float32]:
     """Average models' probabilities.
 
     Parameters
@@ -75,7 +62,7 @@ def ensemble(log_probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(mean, dtype=np.float32)
 
 
-def headline(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> dict[str, float | None]:
+def headline(log_probabilities: LogProbabilities, labels: Labels) -> dict[str, float | None]:
     """Score one set of predictions.
 
     Parameters
@@ -105,7 +92,7 @@ def headline(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64])
     }
 
 
-def by_class(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> pd.DataFrame:
+def by_class(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFrame:
     """Score each class against the rest.
 
     Returns
@@ -132,39 +119,17 @@ def by_class(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64])
     )
 
 
-def confusion(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def confusion(log_probabilities: LogProbabilities, labels: Labels) -> NDArray[np.int64]:
     """Count images by given class (row) and predicted class (column): (classes, classes)."""
     classes = log_probabilities.shape[1]
     pairs = labels.astype(np.int64) * classes + log_probabilities.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, bins: int = 15) -> Reliability:
-    """Reliability diagram of the top class, in at most `bins` bins: (n, classes) and int labels (n,).
-
-    Images are ordered by the probability of their top class. Those of equal probability share a bin, so that the order
-    in which images come changes nothing; certainties that float32 rounds to 1 are one bin. Otherwise bins have equal
-    mass, or as nearly as such groups allow: bins of equal width would leave all but the last nearly empty for a good
-    classifier. The noise of a bin's accuracy biases the error upwards.
-
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2; bins of equal mass: Nguyen
-    and O'Connor, EMNLP 2015.
-    """
-    confidence = np.exp(log_probabilities.max(axis=1).astype(np.float64))
-    correct = log_probabilities.argmax(axis=1) == labels
-    order = np.argsort(confidence, kind="stable")
-    parts = np.split(order, _cuts(confidence[order], bins))
-    return Reliability(
-        confidence=np.array([confidence[part].mean() for part in parts]),
-        accuracy=np.array([correct[part].mean() for part in parts]),
-        count=np.array([len(part) for part in parts], dtype=np.int64),
-    )
-
-
 def of_model(
     fold: Fold,
-    held_out: tuple[NDArray[np.floating], NDArray[np.int64]],
-    test: tuple[NDArray[np.floating], NDArray[np.int64]],
+    held_out: tuple[LogProbabilities, Labels],
+    test: tuple[LogProbabilities, Labels],
 ) -> dict[str, pd.DataFrame]:
     """Score one fold's model.
 
@@ -195,19 +160,3 @@ def of_model(
         "classes": by_classes[["repeat", "fold", "images", *by_classes.columns.drop(["repeat", "fold", "images"])]],
         "confusion": pd.DataFrame(counts),
     }
-
-
-def _cuts(ordered: NDArray[np.float64], bins: int) -> list[int]:
-    """Where to cut ordered values into at most `bins` parts of nearly equal length, never between equal ones."""
-    ends = np.append(np.flatnonzero(np.diff(ordered)) + 1, len(ordered))
-    cuts = [0]
-    for left in range(bins, 0, -1):
-        length = -(-(len(ordered) - cuts[-1]) // left)
-        after = np.searchsorted(ends, cuts[-1] + length)
-        before = ends[after - 1] if after else 0
-        # Of the ends on both sides, the one that makes the length nearer, as a ratio.
-        short = (before - cuts[-1]) * (ends[after] - cuts[-1]) > length**2
-        cuts.append(int(before if short else ends[after]))
-        if cuts[-1] == len(ordered):
-            break
-    return cuts[1:-1]

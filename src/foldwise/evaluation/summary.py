@@ -7,8 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldwise.evaluation import scores
+from foldwise.evaluation.calibration import (
+    apply_temperature,
+    cross_fit_temperature,
+    fit_temperature,
+    reliability,
+)
+from foldwise.evaluation.inference import mean_interval
 from foldwise.evaluation.results import Results
-from foldwise.evaluation.statistics import apply_temperature, cross_fit_temperature, fit_temperature, mean_interval
 
 
 def summarize(results: Results, rescaled: Results | None = None) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _pooled(answered: tuple[NDArray[Any], NDArray[np.int64]], names: tuple[str, ...]) -> dict[str, Any]:
     found = scores.headline(*answered)
-    error = scores.reliability(*answered).calibration_error
+    error = reliability(*answered).calibration_error
     return _rounded({name: found[name] for name in names} | {"calibration_error": error})
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from foldwise.evaluation import scores
-from foldwise.evaluation.results import OUT_OF_FOLD, Labels, LogProbabilities, Predictions, Results
-from foldwise.evaluation.statistics import MeanInterval, mean_interval, wilson
+from foldwise.evaluation import calibration, scores
+from foldwise.evaluation.inference import MeanInterval, mean_interval, wilson
+from foldwise.evaluation.results import OUT_OF_FOLD, Predictions, Results
+from foldwise.evaluation.scores import Labels, LogProbabilities
 
 FOLDS_DRAWN = 60
 POINTS = 100
@@ -165,7 +166,7 @@ def reliability_curves(predictions: Predictions) -> pd.DataFrame:
     """
     rows = []
     for name, (log_probabilities, labels) in predictions.items():
-        bins = scores.reliability(log_probabilities, labels)
+        bins = calibration.reliability(log_probabilities, labels)
         for confidence, accuracy, count in zip(bins.confidence, bins.accuracy, bins.count, strict=True):
             interval = wilson(round(accuracy * count), int(count))
             rows.append((name, confidence, accuracy, interval.low, interval.high, count))

@@ -3,20 +3,14 @@
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.optimize import minimize
-from scipy.special import softmax
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_moons
-from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.svm import SVC
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from foldwise.evaluation import statistics
+from foldwise.evaluation import inference
 
 RATIO = 1 / 9
 BASE = np.array([0.91, 0.93, 0.90, 0.94, 0.92, 0.91, 0.95, 0.92, 0.93, 0.90])
@@ -44,28 +38,28 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("a", "b", "t", "probabilities"), PUBLISHED)
 def test_paired_t_is_that_of_scikit_learns_example(moons_scores, a, b, t, probabilities):
-    test = statistics.paired_t_test(moons_scores[b] - moons_scores[a], RATIO)
+    test = inference.paired_t_test(moons_scores[b] - moons_scores[a], RATIO)
     assert (test.t, test.df) == (pytest.approx(t, abs=5e-4), 99)
 
 
 def test_paired_p_is_twice_the_one_sided_p_of_scikit_learns_example(moons_scores):
-    test = statistics.paired_t_test(moons_scores["rbf"] - moons_scores["linear"], RATIO)
+    test = inference.paired_t_test(moons_scores["rbf"] - moons_scores["linear"], RATIO)
     assert test.p == pytest.approx(2 * 0.227, abs=1e-3)
 
 
 def test_paired_interval_is_that_of_scikit_learns_example(moons_scores):
-    test = statistics.paired_t_test(moons_scores["rbf"] - moons_scores["linear"], RATIO)
+    test = inference.paired_t_test(moons_scores["rbf"] - moons_scores["linear"], RATIO)
     assert (test.low, test.high) == pytest.approx((-0.016445, 0.036445), abs=1e-6)
 
 
 def test_mean_interval_at_three_quarters_is_that_of_scikit_learns_example(moons_scores):
-    interval = statistics.mean_interval(moons_scores["rbf"] - moons_scores["linear"], RATIO, confidence=0.75)
+    interval = inference.mean_interval(moons_scores["rbf"] - moons_scores["linear"], RATIO, confidence=0.75)
     assert (interval.low, interval.high) == pytest.approx((-0.005422, 0.025422), abs=1e-6)
 
 
 @pytest.mark.parametrize(("a", "b", "_", "probabilities"), PUBLISHED)
 def test_bayesian_probabilities_are_those_of_scikit_learns_example(moons_scores, a, b, _, probabilities):
-    posterior = statistics.bayesian_t_test(moons_scores[b] - moons_scores[a], RATIO, rope=0.01)
+    posterior = inference.bayesian_t_test(moons_scores[b] - moons_scores[a], RATIO, rope=0.01)
     assert (posterior.p_worse, posterior.p_same, posterior.p_better) == pytest.approx(probabilities, abs=5e-4)
 
 
@@ -81,78 +75,78 @@ def test_bayesian_probabilities_are_those_of_scikit_learns_example(moons_scores,
     ],
 )
 def test_bayesian_probabilities_are_those_of_baycomp(runs, rope, probabilities):
-    posterior = statistics.bayesian_t_test(CHANGED - BASE, 1 / (10 / runs - 1), rope)
+    posterior = inference.bayesian_t_test(CHANGED - BASE, 1 / (10 / runs - 1), rope)
     assert (posterior.p_worse, posterior.p_same, posterior.p_better) == pytest.approx(probabilities, abs=1e-12)
 
 
 def test_without_overlap_the_mean_interval_is_the_plain_t_interval():
-    interval = statistics.mean_interval(BASE, 0.0)
+    interval = inference.mean_interval(BASE, 0.0)
     expected = stats.ttest_1samp(BASE, 0).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx(tuple(expected))
 
 
 def test_without_overlap_the_paired_test_is_the_plain_paired_t_test():
-    test = statistics.paired_t_test(CHANGED - BASE, 0.0)
+    test = inference.paired_t_test(CHANGED - BASE, 0.0)
     expected = stats.ttest_rel(CHANGED, BASE)
     assert (test.t, test.p, test.df) == pytest.approx((expected.statistic, expected.pvalue, expected.df))
 
 
 def test_reported_spread_is_the_sample_standard_deviation():
-    assert statistics.mean_interval(np.array([0.0, 2.0]), RATIO).std == pytest.approx(np.sqrt(2))
+    assert inference.mean_interval(np.array([0.0, 2.0]), RATIO).std == pytest.approx(np.sqrt(2))
 
 
 def test_leave_one_out_interval_is_that_of_the_formula_by_hand():
     # 20 of 400 wrong: s^2 = 400/399 * 0.05 * 0.95, times 1/400 + 1/399; t(0.975, 399) = 1.965927 (R: qt(0.975, 399))
     scores = np.r_[np.zeros(20), np.ones(380)]
     half = 1.965927 * np.sqrt(400 / 399 * 0.05 * 0.95 * (1 / 400 + 1 / 399))
-    interval = statistics.mean_interval(scores, 1 / 399)
+    interval = inference.mean_interval(scores, 1 / 399)
     assert (interval.low, interval.high) == pytest.approx((0.95 - half, 0.95 + half), abs=1e-7)
 
 
 def test_clipped_interval_ends_at_one():
-    assert statistics.mean_interval(np.array([0.99, 1.0]), 1.0, clip=True).high == 1
+    assert inference.mean_interval(np.array([0.99, 1.0]), 1.0, clip=True).high == 1
 
 
 def test_clipped_interval_starts_at_zero():
-    assert statistics.mean_interval(np.array([0.0, 0.1]), 1.0, clip=True).low == 0
+    assert inference.mean_interval(np.array([0.0, 0.1]), 1.0, clip=True).low == 0
 
 
 def test_interval_of_equal_scores_is_the_score_where_no_resolution_is_given():
-    assert statistics.mean_interval(np.full(5, 0.3), 0.25) == statistics.MeanInterval(0.3, 0.0, 0.3, 0.3)
+    assert inference.mean_interval(np.full(5, 0.3), 0.25) == inference.MeanInterval(0.3, 0.0, 0.3, 0.3)
 
 
 def test_resolution_keeps_scores_without_errors_from_being_certain():
     # ten folds of 30 images without an error: near the rule of three, 1 - 3/300 (Hanley and Lippman-Hand 1983, JAMA)
-    interval = statistics.mean_interval(np.ones(10), RATIO, resolution=1 / 30, clip=True)
+    interval = inference.mean_interval(np.ones(10), RATIO, resolution=1 / 30, clip=True)
     assert (interval.low, interval.high) == (pytest.approx(1 - 3 / 300, abs=1e-3), 1)
 
 
 def test_resolution_makes_equal_scores_as_uncertain_as_one_answer_in_one_fold_does():
-    equal = statistics.paired_t_test(np.full(5, 0.3), 0.25, resolution=0.05)
-    one_off = statistics.paired_t_test(np.array([0.3, 0.3, 0.3, 0.3, 0.35]), 0.25)
+    equal = inference.paired_t_test(np.full(5, 0.3), 0.25, resolution=0.05)
+    one_off = inference.paired_t_test(np.array([0.3, 0.3, 0.3, 0.3, 0.35]), 0.25)
     assert equal.smallest_visible == pytest.approx(one_off.smallest_visible)
 
 
 def test_resolution_finer_than_the_spread_changes_nothing():
-    assert statistics.paired_t_test(CHANGED - BASE, RATIO, resolution=0.01) == statistics.paired_t_test(
+    assert inference.paired_t_test(CHANGED - BASE, RATIO, resolution=0.01) == inference.paired_t_test(
         CHANGED - BASE, RATIO
     )
 
 
 def test_two_folds_that_agree_by_chance_are_no_evidence_at_the_resolution_of_an_answer():
     # both folds of 100 one answer better: t = 1 / sqrt(1/2 * 3/2) = 2 / sqrt(3), and with 1 df p = 1 - 2/pi atan(t)
-    test = statistics.paired_t_test(np.array([0.01, 0.01]), 1.0, resolution=0.01)
+    test = inference.paired_t_test(np.array([0.01, 0.01]), 1.0, resolution=0.01)
     assert (test.t, test.p) == pytest.approx((2 / np.sqrt(3), 1 - 2 / np.pi * np.arctan(2 / np.sqrt(3))))
 
 
 def test_runs_that_score_the_same_on_every_fold_have_a_p_value_of_one():
-    test = statistics.paired_t_test(np.zeros(4), RATIO)
-    assert test == statistics.PairedTest(mean=0, low=0, high=0, t=0, df=3, p=1, smallest_visible=0)
+    test = inference.paired_t_test(np.zeros(4), RATIO)
+    assert test == inference.PairedTest(mean=0, low=0, high=0, t=0, df=3, p=1, smallest_visible=0)
 
 
 @pytest.mark.parametrize("difference", [0.9 - 0.8, 0.8 - 0.9])
 def test_equal_differences_without_a_resolution_are_certain_also_after_rounding(difference):
-    test = statistics.paired_t_test(np.array([difference, np.nextafter(difference, 1), difference]), RATIO)
+    test = inference.paired_t_test(np.array([difference, np.nextafter(difference, 1), difference]), RATIO)
     assert (test.t, test.p) == (np.sign(difference) * np.inf, 0)
 
 
@@ -162,30 +156,30 @@ def test_equal_differences_without_a_resolution_are_certain_also_after_rounding(
     [(0.125, 0.01, (0, 0, 1)), (-0.125, 0.01, (1, 0, 0)), (0.0, 0.01, (0, 1, 0)), (0.125, 0.125, (0, 1, 0))],
 )
 def test_bayesian_probabilities_of_equal_differences_are_certain(difference, rope, probabilities):
-    posterior = statistics.bayesian_t_test(np.full(4, difference), RATIO, rope)
+    posterior = inference.bayesian_t_test(np.full(4, difference), RATIO, rope)
     assert (posterior.p_worse, posterior.p_same, posterior.p_better) == probabilities
 
 
 def test_a_mean_difference_at_the_smallest_visible_one_has_a_p_value_of_five_per_cent():
     differences = CHANGED - BASE
-    visible = statistics.paired_t_test(differences, RATIO).smallest_visible
-    assert statistics.paired_t_test(differences - differences.mean() + visible, RATIO).p == pytest.approx(0.05)
+    visible = inference.paired_t_test(differences, RATIO).smallest_visible
+    assert inference.paired_t_test(differences - differences.mean() + visible, RATIO).p == pytest.approx(0.05)
 
 
 def test_tests_of_a_against_b_and_of_b_against_a_mirror_each_other():
-    there, back = (statistics.bayesian_t_test(d, RATIO, 0.01) for d in (CHANGED - BASE, BASE - CHANGED))
+    there, back = (inference.bayesian_t_test(d, RATIO, 0.01) for d in (CHANGED - BASE, BASE - CHANGED))
     assert (there.p_worse, there.p_better) == pytest.approx((back.p_better, back.p_worse))
 
 
 @pytest.mark.parametrize("scores", [[0.5], [], [0.5, np.nan], [0.5, np.inf], [[0.5, 0.6]]])
 def test_scores_that_give_no_interval_are_refused(scores):
     with pytest.raises(ValueError, match="needs at least two finite scores"):
-        statistics.mean_interval(np.array(scores), RATIO)
+        inference.mean_interval(np.array(scores), RATIO)
 
 
 def test_negative_rope_is_refused():
     with pytest.raises(ValueError, match=r"rope must not be negative, got -0\.1"):
-        statistics.bayesian_t_test(BASE, RATIO, -0.1)
+        inference.bayesian_t_test(BASE, RATIO, -0.1)
 
 
 # Newcombe (1998), Statistics in Medicine 17, table I, method 3
@@ -194,12 +188,12 @@ def test_negative_rope_is_refused():
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_interval_is_that_of_newcombes_table(successes, n, low, high):
-    proportion = statistics.wilson(successes, n)
+    proportion = inference.wilson(successes, n)
     assert (proportion.low, proportion.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_wilson_interval_at_another_level_is_that_of_statsmodels():
-    proportion = statistics.wilson(59_700, 60_000, confidence=0.9)
+    proportion = inference.wilson(59_700, 60_000, confidence=0.9)
     expected = proportion_confint(59_700, 60_000, alpha=0.1, method="wilson")
     assert (proportion.estimate, proportion.low, proportion.high) == pytest.approx((0.995, *expected))
 
@@ -207,7 +201,7 @@ def test_wilson_interval_at_another_level_is_that_of_statsmodels():
 @pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
 def test_wilson_of_impossible_counts_is_refused(successes, n):
     with pytest.raises(ValueError):  # noqa: PT011 - the message is scipy's
-        statistics.wilson(successes, n)
+        inference.wilson(successes, n)
 
 
 def answers(both, only_a, only_b, neither):
@@ -217,7 +211,7 @@ def answers(both, only_a, only_b, neither):
 
 def test_mcnemar_is_that_of_armitage_and_berry():
     # Statistical Methods in Medical Research (1994), p. 127: two culture media, 50 specimens; StatsDirect: P = 0.0129
-    test = statistics.mcnemar(*answers(20, 12, 2, 16))
+    test = inference.mcnemar(*answers(20, 12, 2, 16))
     assert (test.only_a, test.only_b, test.p) == (12, 2, pytest.approx(0.0129, abs=5e-5))
 
 
@@ -225,133 +219,31 @@ def test_mcnemar_is_that_of_armitage_and_berry():
 def test_mcnemar_p_is_that_of_statsmodels(counts):
     both, only_a, only_b, neither = counts
     expected = statsmodels_mcnemar([[both, only_a], [only_b, neither]], exact=True).pvalue
-    assert statistics.mcnemar(*answers(*counts)).p == pytest.approx(expected)
+    assert inference.mcnemar(*answers(*counts)).p == pytest.approx(expected)
 
 
 def test_mcnemar_of_equal_answers_has_a_p_value_of_one():
-    assert statistics.mcnemar(*answers(3, 0, 0, 2)) == statistics.McNemar(0, 0, 1.0)
+    assert inference.mcnemar(*answers(3, 0, 0, 2)) == inference.McNemar(0, 0, 1.0)
 
 
 def test_mcnemar_of_different_numbers_of_images_is_refused():
     with pytest.raises(ValueError, match=r"differ in shape: \(2,\) and \(1,\)"):
-        statistics.mcnemar(np.ones(2, bool), np.ones(1, bool))
+        inference.mcnemar(np.ones(2, bool), np.ones(1, bool))
 
 
 def test_holm_is_that_of_the_stdlib_documentation():
     # stdlib.io, @stdlib/stats/padjust, second example; R's p.adjust(p, "holm") gives the same
-    adjusted = statistics.holm([0.319, 0.201, 0.4, 0.374, 0.113])
+    adjusted = inference.holm([0.319, 0.201, 0.4, 0.374, 0.113])
     assert adjusted == pytest.approx([0.957, 0.804, 0.957, 0.957, 0.565])
 
 
 @pytest.mark.parametrize("p", [[0.01, 0.04, 0.03], [0.01, 0.01, 0.5], [0.7, 0.6], [0.0, 1.0], []])
 def test_holm_is_that_of_statsmodels(p):
     expected = multipletests(p, method="holm")[1] if p else []
-    assert statistics.holm(p) == pytest.approx(expected)
+    assert inference.holm(p) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("p", [[0.1, -0.1], [1.1], [np.nan]])
 def test_p_values_outside_zero_to_one_are_refused(p):
     with pytest.raises(ValueError, match="p-values must lie in"):
-        statistics.holm(p)
-
-
-def predictions(n, classes=4, sharpness=3.0, seed=0):
-    """Labels drawn from softmax(logits), and the log-probabilities of softmax(sharpness * logits)."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(n, classes))
-    labels = np.argmax(logits + rng.gumbel(size=(n, classes)), axis=1)
-    return statistics.apply_temperature(logits, 1 / sharpness).astype(np.float32), labels
-
-
-def test_temperature_is_that_of_scikit_learn():
-    log_probs, labels = predictions(2000)
-    classifier = LogisticRegression().fit(np.eye(4), np.arange(4))
-    classifier.coef_, classifier.intercept_ = np.eye(4), np.zeros(4)  # decision_function returns what it is given
-    scaled = CalibratedClassifierCV(FrozenEstimator(classifier), method="temperature", ensemble=False)
-    scaled.fit(log_probs.astype(float), labels)
-    expected = 1 / scaled.calibrated_classifiers_[0].calibrators[0].beta_
-    assert statistics.fit_temperature(log_probs, labels) == pytest.approx(expected, rel=1e-3)
-
-
-def test_temperature_of_overconfident_predictions_recovers_their_sharpness():
-    assert statistics.fit_temperature(*predictions(100_000, sharpness=3.0)) == pytest.approx(3.0, rel=0.03)
-
-
-def test_temperature_of_predictions_without_errors_stays_within_bounds():
-    log_probs, _ = predictions(50)
-    low, high = statistics.TEMPERATURE_BOUNDS
-    assert low <= statistics.fit_temperature(log_probs, log_probs.argmax(1)) <= high
-
-
-@pytest.mark.parametrize("n", [3, 50, 5000])
-@pytest.mark.parametrize("margin", [1, 9])
-def test_answers_without_an_error_are_as_certain_as_the_rule_of_succession_makes_them(n, margin):
-    labels = np.arange(n) % 3
-    log_probs = statistics.apply_temperature(margin * np.eye(3)[labels], 1.0)
-    rescaled = statistics.apply_temperature(log_probs, statistics.fit_temperature(log_probs, labels))
-    assert np.exp(rescaled.max(axis=1)) == pytest.approx((n + 1) / (n + 2), rel=1e-5)
-
-
-def test_a_temperature_is_that_of_targets_written_out():
-    log_probs, labels = predictions(30)
-    targets = softmax(np.where(np.eye(4)[labels] == 1, -np.inf, log_probs.astype(float)), axis=1) / 32
-    targets[np.arange(30), labels] = 31 / 32
-    found = minimize(lambda t: -(targets * statistics.apply_temperature(log_probs, t[0])).sum(), 1.0, tol=1e-12)
-    assert statistics.fit_temperature(log_probs, labels) == pytest.approx(found.x[0], rel=1e-4)
-
-
-def test_an_absurd_opinion_of_one_class_does_not_spoil_a_temperature():
-    log_probs, labels = predictions(500)
-    log_probs[0, (labels[0] + 1) % 4] = -1e30
-    assert statistics.fit_temperature(log_probs, labels) == pytest.approx(3, rel=0.2)
-
-
-def test_one_class_alone_has_a_temperature():
-    assert 0 < statistics.fit_temperature(np.zeros((5, 1), np.float32), np.zeros(5, int)) < np.inf
-
-
-def test_temperature_of_useless_predictions_stays_within_bounds():
-    log_probs, _ = predictions(50)
-    low, high = statistics.TEMPERATURE_BOUNDS
-    assert low <= statistics.fit_temperature(log_probs, log_probs.argmin(1)) <= high
-
-
-def test_temperature_two_takes_the_square_root_of_the_odds():
-    halved = statistics.apply_temperature(np.log(np.array([[0.8, 0.2]])), 2.0)
-    assert np.exp(halved) == pytest.approx(np.array([[2 / 3, 1 / 3]]))
-
-
-def cross_validated(repeats, n, k):
-    predicted = [predictions(n, sharpness=2.0 + repeat)[0] for repeat in range(repeats)]
-    rng = np.random.default_rng(7)
-    assignments = np.stack([rng.permutation(np.arange(n) % k) for _ in range(repeats)]).astype(np.int32)
-    return np.stack(predicted), predictions(n)[1], assignments
-
-
-def test_cross_fitted_temperature_is_the_one_of_the_other_folds():
-    log_probs, labels, assignments = cross_validated(repeats=2, n=90, k=3)
-    _, temperatures = statistics.cross_fit_temperature(log_probs, labels, assignments)
-    others = assignments[1] != 2
-    assert temperatures[1, 2] == statistics.fit_temperature(log_probs[1, others], labels[others])
-
-
-def test_cross_fitting_gives_each_image_the_temperature_of_its_fold():
-    log_probs, labels, assignments = cross_validated(repeats=2, n=90, k=3)
-    recalibrated, temperatures = statistics.cross_fit_temperature(log_probs, labels, assignments)
-    repeat, image = 1, 5
-    expected = statistics.apply_temperature(log_probs[repeat, image], temperatures[repeat, assignments[repeat, image]])
-    np.testing.assert_array_equal(recalibrated[repeat, image], expected)
-
-
-def test_changing_the_labels_of_a_fold_leaves_its_own_predictions_as_they_were():
-    log_probs, labels, assignments = cross_validated(repeats=1, n=90, k=3)
-    held_out = assignments[0] == 0
-    before, _ = statistics.cross_fit_temperature(log_probs, labels, assignments)
-    after, _ = statistics.cross_fit_temperature(log_probs, np.where(held_out, 3 - labels, labels), assignments)
-    np.testing.assert_array_equal(before[0, held_out], after[0, held_out])
-
-
-def test_cross_fitting_lowers_the_log_loss_of_overconfident_predictions():
-    log_probs, labels, assignments = cross_validated(repeats=1, n=900, k=5)
-    recalibrated, _ = statistics.cross_fit_temperature(log_probs, labels, assignments)
-    assert log_loss(labels, np.exp(recalibrated[0])) < log_loss(labels, softmax(log_probs[0].astype(float), axis=1))
+        inference.holm(p)

@@ -1,4 +1,4 @@
-"""Across folds and between runs: intervals, tests and temperatures. Pure functions on arrays.
+"""Across folds and between runs: intervals and tests. Pure functions on arrays.
 
 The scores of the folds of one cross-validation are correlated, as their training sets overlap. The plain t-test takes
 them for independent and calls noise a difference; everything here that speaks of folds is corrected for that.
@@ -14,13 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
-
-TEMPERATURE_BOUNDS = (0.05, 20.0)
 
 
 @dataclass(frozen=True)
@@ -166,49 +162,6 @@ def holm(p_values: Sequence[float] | Array) -> FloatArray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     return adjusted
-
-
-def fit_temperature(log_probs: Array, labels: Array) -> float:
-    """Temperature T that fits softmax(log_probs / T) to int labels (n,): log_probs (n, classes).
-
-    It minimises the log loss, with each label taken to be right with probability (n + 1) / (n + 2), Laplace's rule of
-    succession; the rest goes to the other classes in proportion to what the model gives them. Labels that are certain
-    would let few or no errors send T towards 0, and one error more would then cost all that was won; n answers without
-    an error say no more than that. Among many errors the one added counts for nothing. The loss is convex in 1/T, so a
-    search on log T within `TEMPERATURE_BOUNDS` finds the one minimum.
-
-    Source: Guo et al. (2017), section 4.2; a shift of logits changes no softmax, so log-probabilities serve as logits.
-    Targets: Platt, "Probabilistic Outputs for Support Vector Machines" (1999), section 2.2.
-    """
-    logits = log_probs.astype(np.float64)
-    given = np.arange(logits.shape[1]) == np.asarray(labels)[:, np.newaxis]
-    others = softmax(np.where(given, np.finfo(np.float64).min, logits), axis=1)
-    right = (len(logits) + 1) / (len(logits) + 2)
-    target = (np.where(given, right, (1 - right) * others) * logits).sum(axis=1)
-
-    def log_loss(log_t: float) -> float:
-        scale = np.exp(-log_t)
-        return float(np.mean(np.log(np.exp(logits * scale).sum(axis=1)) - target * scale))
-
-    return float(np.exp(minimize_scalar(log_loss, bounds=tuple(np.log(TEMPERATURE_BOUNDS)), method="bounded").x))
-
-
-def apply_temperature(log_probs: Array, temperature: float | Array) -> FloatArray:
-    """Log-probabilities (..., classes) at one temperature, or at one for each image (...); the top class stays."""
-    return np.asarray(log_softmax(log_probs.astype(np.float64) / np.asarray(temperature)[..., None], axis=-1))
-
-
-def cross_fit_temperature(log_probs: Array, labels: Array, assignments: Array) -> tuple[FloatArray, FloatArray]:
-    """Recalibrate out-of-fold log-probabilities (repeats, N, classes) so that no label is fitted to itself.
-
-    `labels` (N,) and `assignments` (repeats, N) are int. Each fold gets the temperature fitted on the other folds of
-    its repeat. Returns the recalibrated log-probabilities, float64, and the temperatures (repeats, k).
-    """
-    temperatures = np.empty((len(assignments), assignments.max() + 1))
-    for (repeat, fold), _ in np.ndenumerate(temperatures):
-        others = assignments[repeat] != fold
-        temperatures[repeat, fold] = fit_temperature(log_probs[repeat, others], labels[others])
-    return apply_temperature(log_probs, np.take_along_axis(temperatures, assignments, axis=1)), temperatures
 
 
 def _moments(scores: Array, test_train_ratio: float, resolution: float) -> tuple[float, float, float, int]:

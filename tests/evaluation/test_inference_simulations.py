@@ -27,17 +27,6 @@ On 300 images, accuracy 0.993, two errors in all on average and often none:
 | coverage, no resolution given                | 70.1 % | 85.0 % | 87.6 % |  84.8 % |
 | coverage, resolution given                   |  100 % |  100 % | 99.9 % |   100 % |
 
-A temperature fitted to the other four of five folds, ten classes, five times; log loss as it is, and rescaled with
-labels taken to be certain, as Guo et al. do, and with the targets of `fit_temperature`; `sharpness` times the logits:
-
-| images | errors         | sharpness 0.35      | sharpness 0.7       | sharpness 1.5       | sharpness 4         |
-| ------ | -------------- | ------------------- | ------------------- | ------------------- | ------------------- |
-| 600    | 0              | 0.516, 0.006, 0.008 | 0.088, 0.010, 0.007 | 0.007, 0.018, 0.007 | 0.003, 0.042, 0.007 |
-| 600    | 5              | 0.525, 0.055, 0.054 | 0.112, 0.055, 0.054 | 0.055, 0.055, 0.054 | 0.126, 0.055, 0.054 |
-| 600    | 5, in one fold | 0.535, 0.192, 0.068 | 0.119, 0.286, 0.068 | 0.061, 0.499, 0.069 | 0.141, 1.158, 0.069 |
-| 6000   | 5, in one fold | 0.519, 0.013, 0.010 | 0.092, 0.013, 0.010 | 0.011, 0.013, 0.010 | 0.013, 0.013, 0.010 |
-| 6000   | 300            | 0.619, 0.226, 0.226 | 0.247, 0.226, 0.226 | 0.289, 0.226, 0.226 | 0.712, 0.226, 0.226 |
-
 Equicorrelated Gaussian scores, 10,000 times: coverage 94.7 % (5 folds), 95.1 % (10), 95.2 % (10 folds, 3 repeats).
 """
 
@@ -45,11 +34,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 
-from foldwise.evaluation import statistics
+from foldwise.evaluation import inference
 
 FEATURES = 5
 PAIRS = 2000
@@ -104,12 +91,12 @@ def simulate(k, repeats, gap=0.0, *, n=200, separation=1.0):
 
 def calls(differences, ratio, **options):
     """How often the paired test calls a difference at the 5 % level."""
-    return np.mean([statistics.paired_t_test(d, ratio, **options).p < 0.05 for d in differences])
+    return np.mean([inference.paired_t_test(d, ratio, **options).p < 0.05 for d in differences])
 
 
 def coverage(scores, ratio, truth, **options):
     """How often the interval of the mean holds the true value."""
-    intervals = [statistics.mean_interval(s, ratio, **options) for s in scores]
+    intervals = [inference.mean_interval(s, ratio, **options) for s in scores]
     return np.mean([interval.low <= truth <= interval.high for interval in intervals])
 
 
@@ -180,67 +167,3 @@ def test_interval_covers_95_per_cent_of_equicorrelated_gaussian_scores(k, folds)
     shared, own = rng.standard_normal((10_000, 1)), rng.standard_normal((10_000, folds))
     scores = np.sqrt(1 / k) * shared + np.sqrt(1 - 1 / k) * own
     assert 0.94 <= coverage(scores, 1 / (k - 1), truth=0.0) <= 0.96
-
-
-def answered(rng, n, errors, sharpness):
-    """Log-probabilities (n, 10) with so many errors, and labels: the errors stand first, less sure than the rest."""
-    labels = rng.integers(0, 10, n)
-    logits = 1.5 * rng.normal(size=(n, 10)) + 8 * np.eye(10)[labels]
-    wrong = np.arange(errors)
-    logits[wrong, labels[wrong]] -= 8
-    logits[wrong, (labels[wrong] + 1) % 10] += rng.uniform(1, 5, errors)
-    return log_softmax(sharpness * logits, axis=1), labels
-
-
-def certain_labels(log_probs, labels):
-    """Temperature of the greatest likelihood, within the same bounds."""
-    true = log_probs[np.arange(len(labels)), labels]
-
-    def loss(log_t):
-        return (logsumexp(log_probs / np.exp(log_t), axis=1) - true / np.exp(log_t)).mean()
-
-    return np.exp(minimize_scalar(loss, bounds=np.log(statistics.TEMPERATURE_BOUNDS), method="bounded").x)
-
-
-def rescaled_loss(n, errors, sharpness, gathered, fit=statistics.fit_temperature):
-    """Mean log loss as it is and cross-fitted on five folds; `gathered`: all errors are in one fold."""
-    rng = np.random.default_rng([n, errors])
-    losses = []
-    for _ in range(5):
-        log_probs, labels = answered(rng, n, errors, sharpness)
-        folds = np.arange(n) * 5 // n if gathered else rng.permutation(np.arange(n) % 5)
-        temperatures = np.array([fit(log_probs[folds != fold], labels[folds != fold]) for fold in range(5)])
-        rescaled = statistics.apply_temperature(log_probs, temperatures[folds])
-        losses.append([-answers[np.arange(n), labels].mean() for answers in (log_probs, rescaled)])
-    return np.mean(losses, axis=0)
-
-
-SHARPNESS = [0.35, 0.7, 1.5, 4]
-
-
-@pytest.mark.parametrize("sharpness", SHARPNESS)
-@pytest.mark.parametrize("gathered", [False, True])
-@pytest.mark.parametrize("errors", [0, 1, 5, 10])
-@pytest.mark.parametrize("n", [60, 600, 6000])
-def test_rescaling_costs_no_more_than_the_loss_of_a_few_images(n, errors, gathered, sharpness):
-    plain, rescaled = rescaled_loss(n, errors, sharpness, gathered)
-    # n answers cannot tell a loss below some 3 / n from none.
-    assert rescaled <= 1.2 * plain + 3 / n
-
-
-def test_certain_labels_make_rescaling_cost_several_times_the_loss_where_one_fold_holds_the_errors():
-    plain, rescaled = rescaled_loss(600, 5, 0.7, gathered=True, fit=certain_labels)
-    assert rescaled > 2 * plain
-
-
-@pytest.mark.parametrize("sharpness", SHARPNESS)
-def test_the_temperature_of_many_images_and_errors_is_that_of_the_greatest_likelihood(sharpness):
-    log_probs, labels = answered(np.random.default_rng(0), 6000, 300, sharpness)
-    assert statistics.fit_temperature(log_probs, labels) == pytest.approx(certain_labels(log_probs, labels), rel=0.005)
-
-
-@pytest.mark.parametrize("errors", [0, 1])
-@pytest.mark.parametrize("n", [2, 5, 20])
-def test_the_temperature_of_few_images_stays_near_one_where_the_model_is_about_right(n, errors):
-    log_probs, labels = answered(np.random.default_rng(n), n, errors, 0.7)
-    assert 0.5 < statistics.fit_temperature(log_probs, labels) < 3
