@@ -11,7 +11,7 @@ from foldwise.data.images import load as load_images
 from foldwise.evaluation import plots as pictures
 from foldwise.evaluation.headline import describe
 from foldwise.evaluation.results import Results
-from foldwise.evaluation.scores import HEADLINE
+from foldwise.evaluation.scores import SCORES
 from foldwise.evaluation.summary import recalibrate, summarize
 from foldwise.evaluation.tables import tables
 
@@ -31,15 +31,19 @@ def aggregate(
 ) -> None:
     """Write the metrics and the plots, and print the summary."""
     data = load_images(normalized)
-    results = Results.of(
-        data,
-        load_folds(folds, len(data.train_labels)),
-        files.read_csv(curves / "epochs.csv", ["repeat", "fold", "epoch", *CURVES]),
-        files.read_csv(curves / "steps.csv", ["repeat", "fold", "step", "loss"]),
-        files.read_csv(scores / "folds.csv", ["repeat", "fold", "n", *HEADLINE, "test_accuracy"]),
-        files.read_array(predictions / "out_of_fold.npy", np.float32, 3),
-        files.read_array(predictions / "test.npy", np.float32, 3),
+    results = Results(
+        folds=load_folds(folds, len(data.train_labels)),
+        labels=data.train_labels,
+        out_of_fold=files.read_array(predictions / "out_of_fold.npy", np.float32, 3),
+        scores=files.read_csv(scores / "folds.csv", ["repeat", "fold", "n", *SCORES, "test_accuracy"]),
+        epochs=files.read_csv(curves / "epochs.csv", ["repeat", "fold", "epoch", *CURVES]),
+        steps=files.read_csv(curves / "steps.csv", ["repeat", "fold", "step", "loss"]),
+        classes=data.classes,
+        test=files.read_array(predictions / "test.npy", np.float32, 3),
+        test_labels=data.test_labels,
+        primary=SCORES[params.evaluate.primary],
     )
+    results.check("run `dvc repro -f -s evaluate`")
     rescaled = recalibrate(results) if params.evaluate.temperature else None
     summary, made = summarize(results, rescaled), tables(results, rescaled)
     drawn = {name: pictures.png(figure) for name, figure in pictures.figures(results, made, data.train_images).items()}

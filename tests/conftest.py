@@ -50,6 +50,7 @@ RECIPE = {
     "train.freeze_first_layer_after": 0,
     "train.patience": 0,
     "train.inner_fraction": 0.25,
+    "evaluate.primary": "accuracy",
     "evaluate.augment": "none",
     "evaluate.temperature": False,
     "compute.device": "cpu",

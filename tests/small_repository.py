@@ -67,7 +67,8 @@ class SmallRepository:
 
     def write(self, changes=None):
         """Write parameters and the results that come of them: write({"cv": {"k": 4}})."""
-        params = {section: parameters | (changes or {}).get(section, {}) for section, parameters in PARAMS.items()}
+        changes = changes or {}
+        params = {section: PARAMS.get(section, {}) | changes.get(section, {}) for section in {**PARAMS, **changes}}
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         for folder in ("data", "models", "predictions", "scores"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
@@ -100,6 +101,13 @@ class SmallRepository:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", "a run")
         return self.git("rev-parse", "HEAD")
+
+    def judge_by(self, primary, changes=None):
+        """Commit a run with a last stage that depends on the primary score."""
+        pipeline = yaml.safe_load(PIPELINE)
+        pipeline["stages"]["aggregate"] = {"cmd": "python code.py", "deps": ["scores"], "params": ["evaluate.primary"]}
+        (self.root / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+        self.commit({**(changes or {}), "evaluate": {"primary": primary}})
 
     def experiment(self, name, changes):
         """Store a run as `dvc exp run --name` does, and bring the workspace back."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from foldwise.data.folds import Description, Folds, digest
 from foldwise.evaluation.results import Results
 
 
@@ -21,6 +22,7 @@ def small_results(
 
     labels, test_labels = (np.arange(count) % len(classes) for count in (n, n_test))
     assignments = np.stack([random.permutation(np.arange(n) % k) for _ in range(repeats)]).astype(np.int32)
+    described = Description(strategy="kfold", k=k, repeats=repeats, seed=seed, sha256=digest(assignments))
     out_of_fold = np.stack([predict(labels) for _ in range(repeats)])
     test = np.stack([predict(test_labels) for _ in range(repeats * k)])
     order = [(repeat, fold) for repeat in range(repeats) for fold in range(k)]
@@ -39,7 +41,7 @@ def small_results(
         epochs=pd.DataFrame(curves, columns=["repeat", "fold", "epoch", *names]),
         steps=pd.DataFrame(losses, columns=["repeat", "fold", "step", "loss"]),
         scores=pd.DataFrame(rows, columns=["repeat", "fold", "n", "accuracy", "f1_macro", "log_loss", "roc_auc_macro"]),
-        assignments=assignments,
+        folds=Folds(assignments, described),
         labels=labels,
         classes=list(classes),
         out_of_fold=out_of_fold,

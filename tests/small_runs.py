@@ -6,6 +6,8 @@ import pandas as pd
 from foldwise.base.params import CV
 from foldwise.compare import runs
 from foldwise.data import folds
+from foldwise.evaluation.results import HeldOut
+from foldwise.evaluation.scores import SCORES
 
 SIZE = 1000
 DIGESTS = {"normalized": "n", "folds": "f", "predictions": "p", "scores": "s"}
@@ -14,8 +16,8 @@ DIGESTS = {"normalized": "n", "folds": "f", "predictions": "p", "scores": "s"}
 def run(accuracies, name="a", repeats=1, seed=0, **changes):
     """Make a run of so many folds; all other scores are the accuracy's, unless `scores` has a column of them.
 
-    Answers are random but for `out_of_fold`; `parameters`, `sources`, `digests`, `changed`, `libraries` and `unpinned`
-    are as told.
+    Answers are random but for `out_of_fold`; `primary`, `parameters`, `sources`, `digests`, `changed`, `libraries` and
+    `unpinned` are as told.
     """
     k = len(accuracies) // repeats
     labels = np.arange(k * 12, dtype=np.int64) % 3
@@ -25,7 +27,7 @@ def run(accuracies, name="a", repeats=1, seed=0, **changes):
     described = folds.Description(strategy=cv.strategy, k=k, repeats=repeats, seed=cv.seed, sha256=digest)
     places = list(np.ndindex(repeats, k))
     table = pd.DataFrame(places, columns=["repeat", "fold"]).assign(n=SIZE)
-    for score in runs.SCORES:
+    for score in SCORES:
         table[score] = changes.get("scores", {}).get(score, accuracies)
     noise = np.random.default_rng(seed).normal(size=(repeats, len(labels), 3)).astype(np.float32)
     return runs.Run(
@@ -37,5 +39,11 @@ def run(accuracies, name="a", repeats=1, seed=0, **changes):
         changed=changes.get("changed", ()),
         libraries=changes.get("libraries", {}),
         unpinned=changes.get("unpinned", ""),
-        outcome=runs.Outcome(folds.Folds(assignments, described), labels, changes.get("out_of_fold", noise), table),
+        results=HeldOut(
+            folds=folds.Folds(assignments, described),
+            labels=labels,
+            out_of_fold=changes.get("out_of_fold", noise),
+            scores=table,
+            primary=SCORES[changes.get("primary", "accuracy")],
+        ),
     )

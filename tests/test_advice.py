@@ -19,8 +19,9 @@ COMMAND = re.compile(r"`((?:dvc|foldwise|git|make|pip|uv) [^`]+)`")
 # What stands in for the values that a message is given; for all others, a file.
 FILLED = {
     "settings": "-S cv.k=5 -S train.seed=1",
-    "last": "evaluate",
     "stage": "aggregate",
+    "outputs['predictions'].stage": "evaluate",
+    "output.stage": "aggregate",
     "wheel.requirement": "torchvision==0.22",
 }
 

@@ -93,10 +93,18 @@ def test_summary_prints_the_headline_numbers_from_any_folder(finished, monkeypat
 
 
 def test_summary_reads_the_file_that_the_pipeline_made(finished, capsys):
-    Path("results.json").write_text(json.dumps(SUMMARY).replace("0.99,", "0.89,"))
-    edit("dvc.yaml", "metrics/summary.json", "results.json")
-    record("results.json")
+    Path("numbers").mkdir()
+    Path("numbers/summary.json").write_text(json.dumps(SUMMARY).replace("0.99,", "0.89,"))
+    edit("dvc.yaml", "metrics/summary.json", "numbers/summary.json")
+    record("numbers/summary.json")
     assert "0.8900, 95 % interval" in printed(capsys, "summary")
+
+
+def test_summary_names_a_primary_score_other_than_accuracy(finished, capsys):
+    log_loss = {"mean": 0.2121, "std": 0.01, "ci95_low": 0.2, "ci95_high": 0.25}
+    Path("metrics/summary.json").write_text(json.dumps(SUMMARY | {"cv": SUMMARY["cv"] | {"log_loss": log_loss}}))
+    record()
+    assert printed(capsys, "summary").splitlines()[1] == "log loss over folds  0.2121, 95 % interval 0.2000 to 0.2500"
 
 
 AGAIN = "changed after its results were made: `dvc repro` would make others"
@@ -247,6 +255,21 @@ def test_compare_reads_a_real_repository(tmp_path_factory, tmp_path, monkeypatch
         cli.main(["compare", "main", name, "--json"])
         verdicts.append(json.loads(capsys.readouterr().out)["verdict"])
     assert verdicts == ["no_difference", "worse", "not_paired"]
+
+
+@pytest.mark.parametrize("primary", ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"])
+def test_compare_of_a_real_repository_follows_each_primary_score(
+    tmp_path_factory, tmp_path, monkeypatch, capsys, primary
+):
+    small = small_repository.copy(tmp_path_factory, tmp_path / "small")
+    monkeypatch.chdir(small.root)
+    for skill, b, verdict in ((2.0, "unskilled", "worse"), (0.5, "seed-1", "better")):
+        small.judge_by(primary, {"train": {"skill": skill}})
+        cli.main(["compare", "HEAD", b, "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert (found["primary"], found["verdict"], found["p"]) == (primary, verdict, found["scores"][primary]["p"])
+        note = f"evaluate.primary is {primary} in A and accuracy in B: both are judged by that of A"
+        assert (note in found["notes"]) == (primary != "accuracy")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_points,
         default=0.1,
         metavar="POINTS",
-        help="differences up to this are none (default: %(default)s)",
+        help="differences up to so many hundredths of the primary score (of a nat for log loss) are none "
+        "(default: %(default)s)",
     )
     form = compare.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for programs; `verdict` is the answer")

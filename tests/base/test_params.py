@@ -133,6 +133,12 @@ REFUSED_VALUES = [
     ("train.precision", "float16", "train.precision is 'float16': input should be 'float32' or 'bfloat16'"),
     ("train.patience", "-1", "train.patience is -1: input should be greater than or equal to 0"),
     ("train.inner_fraction", "1", "train.inner_fraction is 1: input should be less than 1"),
+    (
+        "evaluate.primary",
+        "kappa",
+        "evaluate.primary is 'kappa': input should be 'accuracy', 'balanced_accuracy', 'f1_macro', 'log_loss' or "
+        "'roc_auc_macro'",
+    ),
     ("evaluate.temperature", "0.5", "evaluate.temperature is 0.5: input should be a valid boolean"),
     ("compute.device", "gpu", "compute.device is 'gpu': input should be 'cpu', 'cuda' or 'mps'"),
     ("compute.threads_per_fold", "0", "compute.threads_per_fold is 0: input should be greater than or equal to 1"),

@@ -7,7 +7,9 @@ from small_runs import SIZE, run
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from foldwise.base.errors import FoldwiseError
 from foldwise.compare.comparison import compare, compare_all
+from foldwise.evaluation.inference import Posterior
 
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
@@ -36,8 +38,80 @@ def test_the_verdict_follows_accuracy_where_other_scores_disagree():
     assert compare(run(A), b, 0.1).verdict == "no_difference"
 
 
+@pytest.mark.parametrize("primary", ["balanced_accuracy", "f1_macro", "roc_auc_macro"])
+def test_the_verdict_follows_the_primary_score_of_a(primary):
+    b = run(NOISE, "b", scores={primary: BETTER})
+    assert compare(run(A, primary=primary), b, 0.1).verdict == "better"
+
+
+@pytest.mark.parametrize(("b", "verdict"), [(BETTER, "worse"), (WORSE, "better"), (NOISE, "no_difference")])
+def test_a_lower_log_loss_is_better(b, verdict):
+    compared = compare(run(A, primary="log_loss"), run(BETTER, "b", primary="log_loss", scores={"log_loss": b}), 0.1)
+    assert compared.verdict == verdict
+
+
+def test_the_belief_that_b_is_better_is_that_of_a_lower_log_loss():
+    belief, mirrored = (
+        compare(run(A, primary=primary), run(NOISE, "b", primary=primary), 2.0).pairing.posterior
+        for primary in ("log_loss", "roc_auc_macro")
+    )
+    assert belief == Posterior(mirrored.p_better, mirrored.p_same, mirrored.p_worse)
+
+
+@pytest.mark.parametrize(("primary", "steps"), [("accuracy", 1), ("f1_macro", 1), ("log_loss", 0)])
+def test_equal_primary_scores_leave_the_doubt_of_its_smallest_step(primary, steps):
+    test = compare(run(A, primary=primary), run(A, "b", primary=primary), 0.1).pairing.decisive
+    error = steps * np.sqrt(1 / 5) / SIZE * np.sqrt(1 / 5 + 1 / 4)
+    assert test.smallest_visible == pytest.approx(stats.t.ppf(0.975, 4) * error)
+
+
+def test_each_run_has_the_intervals_of_its_accuracy_and_of_the_primary_score_within_its_bounds():
+    a = run(A, primary="log_loss", scores={"log_loss": [0.1, 0.9, 0.1, 0.2, 3]})
+    intervals = compare(a, run(A, "b", primary="log_loss"), 0.1).a.intervals
+    mean, _, high, _ = corrected([0.1, 0.9, 0.1, 0.2, 3], k=5)
+    assert list(intervals) == ["accuracy", "log_loss"]
+    log_loss = intervals["log_loss"]
+    assert (log_loss.mean, log_loss.low, log_loss.high) == (pytest.approx(mean), 0, pytest.approx(high))
+
+
+def test_a_primary_score_that_differs_is_noted():
+    assert compare(run(A, primary="log_loss"), run(NOISE, "b"), 0.1).notes == (
+        "evaluate.primary is log_loss in A and accuracy in B: both are judged by that of A",
+    )
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 5, [0.9, *[np.nan] * 4]])
+@pytest.mark.parametrize("side", ["main", "old"])
+@pytest.mark.parametrize("changes", [{}, {"cv_seed": 1}])
+def test_a_primary_score_that_a_run_lacks_is_told(side, values, changes):
+    primary = {"primary": "balanced_accuracy"}
+    lacking = {"scores": {"balanced_accuracy": values}}
+    a, b = (lacking if name == side else {} for name in ("main", "old"))
+    with pytest.raises(FoldwiseError) as caught:
+        compare(run(A, "main", **primary, **a), run(BETTER, "old", **changes, **b), 0.1)
+    assert str(caught.value) == (
+        f"{side}: fewer than two folds have balanced_accuracy, the evaluate.primary of main: set another there and run "
+        f"`dvc repro`, or run {side} again with the code of main"
+    )
+
+
+def test_a_primary_score_that_the_runs_have_in_other_folds_is_told():
+    a = run(A, "main", primary="roc_auc_macro", scores={"roc_auc_macro": [0.9, 0.8, *[np.nan] * 3]})
+    b = run(A, "b", scores={"roc_auc_macro": [*[np.nan] * 3, 0.9, 0.8]})
+    with pytest.raises(FoldwiseError, match=r"^b: fewer than two folds have roc_auc_macro"):
+        compare(a, b, 0.1)
+
+
+def test_a_score_that_an_older_version_did_not_write_counts_for_nothing_where_it_is_not_primary():
+    b = run(BETTER, "old", scores={"balanced_accuracy": [np.nan] * 5, "f1_macro": [np.nan] * 5})
+    compared = compare(run(A), b, 0.1)
+    assert (compared.b.means["f1_macro"], compared.pairing.tests["f1_macro"]) == (None, None)
+    assert compared.verdict == "better"
+    assert "balanced_accuracy" not in compared.b.means
+
+
 def test_mcnemar_does_not_decide():
-    labels = run(A).outcome.labels
+    labels = run(A).results.labels
     right = 9 * np.eye(3, dtype=np.float32)[labels][None]
     compared = compare(run(A, out_of_fold=-right), run(NOISE, "b", out_of_fold=right), 0.1)
     assert (compared.pairing.mcnemar.p < 1e-9, compared.verdict) == (True, "no_difference")
@@ -53,12 +127,12 @@ def test_differences_of_one_repeat_are_those_of_the_corrected_t_test(score):
 
 def test_differences_of_repeats_are_those_of_the_corrected_t_test():
     a, b = np.random.default_rng(0).uniform(0.5, 1, (2, 12))
-    test = compare(run(a, repeats=3), run(b, "b", repeats=3), 0.1).pairing.accuracy
+    test = compare(run(a, repeats=3), run(b, "b", repeats=3), 0.1).pairing.decisive
     assert (test.mean, test.low, test.high, test.p) == pytest.approx(corrected(b - a, k=4))
 
 
 def test_equal_accuracies_leave_the_doubt_of_one_image():
-    half = compare(run(A), run(A, "b"), 0.1).pairing.accuracy.smallest_visible
+    half = compare(run(A), run(A, "b"), 0.1).pairing.decisive.smallest_visible
     # One image of a fold answered otherwise, of which 1 / k are expected to be: s = 1 / 1000 * sqrt(1 / 5)
     error = np.sqrt(1 / 5) / SIZE * np.sqrt(1 / 5 + 1 / 4)
     assert half == pytest.approx(stats.t.ppf(0.975, 4) * error)
@@ -76,7 +150,7 @@ def test_probabilities_are_of_the_difference_in_accuracy_beyond_the_rope_in_poin
 def test_mcnemar_is_that_of_statsmodels_on_the_first_repeat():
     a, b = run(A * 2, repeats=2, seed=1), run(A * 2, "b", repeats=2, seed=2)
     found = compare(a, b, 0.1).pairing.mcnemar
-    a_right, b_right = (one.outcome.out_of_fold[0].argmax(1) == one.outcome.labels for one in (a, b))
+    a_right, b_right = (one.results.out_of_fold[0].argmax(1) == one.results.labels for one in (a, b))
     counts = [[sum((a_right == x) & (b_right == y)) for y in (True, False)] for x in (True, False)]
     assert (found.only_a, found.only_b) == (counts[0][1], counts[1][0])
     assert found.p == pytest.approx(mcnemar(counts, exact=True).pvalue)
@@ -101,7 +175,7 @@ def test_a_score_that_no_fold_has_has_no_mean():
 
 
 def test_each_run_has_its_own_corrected_interval():
-    own = compare(run(A), run(BETTER, "b"), 0.1).b.accuracy
+    own = compare(run(A), run(BETTER, "b"), 0.1).b.intervals["accuracy"]
     mean, low, high, _ = corrected(BETTER, k=5)
     assert (own.mean, own.low, own.high) == pytest.approx((mean, low, min(high, 1)))
 
@@ -180,7 +254,7 @@ def test_several_are_adjusted_by_holms_method_as_statsmodels_does():
 
 def test_runs_that_cannot_be_paired_do_not_count_among_the_several():
     found = compare_all(run(A), [run(BETTER, "b"), run(BETTER, "c", cv_seed=1)], 0.1)
-    assert found[0].pairing.p == found[0].pairing.accuracy.p
+    assert found[0].pairing.p == found[0].pairing.decisive.p
 
 
 def test_a_difference_that_holms_method_takes_away_is_no_difference():

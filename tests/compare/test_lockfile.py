@@ -49,14 +49,6 @@ def changed(lock, parameters=PARAMETERS, digests=DIGESTS):
     return lock.changed(["evaluate", "split"], parameters.__getitem__, digests.get)
 
 
-def test_options_are_the_words_after_each_option(lock):
-    assert lock.stages["evaluate"].options == {"folds": "data/folds", "predictions": "predictions"}
-
-
-def test_a_command_that_only_a_shell_can_read_has_no_options():
-    assert lock_with(own={"cmd": "python own.py --to x  # don't ask"}).stages["own"].options == {}
-
-
 @pytest.mark.parametrize("mark", ["md5", "etag", "checksum"])
 def test_what_comes_from_an_address_is_a_source_that_is_not_said_to_have_changed(mark):
     lock = lock_with(own={"cmd": "python own.py", "deps": [{"path": "https://example.org/x", mark: "1"}]})
@@ -71,7 +63,7 @@ def test_parameters_go_by_the_names_that_they_have_today():
 
 
 def test_each_output_has_its_stage_and_digest(lock):
-    assert lock.producers == {"data/folds": ("split", "f1.dir"), "predictions": ("evaluate", "p1.dir")}
+    assert lock.outputs() == [("split", "data/folds", "f1.dir"), ("evaluate", "predictions", "p1.dir")]
 
 
 def test_parameters_have_full_names_however_they_were_recorded(lock):
@@ -119,14 +111,49 @@ def test_a_source_with_another_digest_or_none_has_changed(lock, digest):
     assert changed(lock, digests=DIGESTS | {"evaluate.py": digest}) == ["evaluate.py"]
 
 
-def test_a_stage_is_found_by_what_it_makes(lock):
-    assert (lock.making("folds"), lock.making("predictions")) == ("split", "evaluate")
+@pytest.mark.parametrize("name", ["folds", "predictions"])
+@pytest.mark.parametrize("folder", ["", "a/", "a/b/"])
+def test_an_output_is_found_by_the_last_part_of_its_path_whatever_its_stage(name, folder):
+    lock = Lock.of(
+        {"stages": {"x": {"cmd": "x", "outs": [entry(folder + name, "1")]}}}, {"stages": {"x": {"cmd": "x"}}}
+    )
+    assert lock.output(name) == ("x", folder + name, "1")
+
+
+@pytest.mark.parametrize("path", ["data/my_folds", "folds/data", "folds.csv"])
+def test_an_output_of_another_name_is_none(path):
+    lock = Lock.of({"stages": {"x": {"cmd": "x", "outs": [entry(path, "1")]}}}, {"stages": {"x": {"cmd": "x"}}})
+    with pytest.raises(FoldwiseError) as caught:
+        lock.output("folds")
+    assert str(caught.value) == "dvc.lock has no stage that makes folds: run `dvc repro` there"
 
 
 def test_a_stage_that_only_reads_a_folder_does_not_make_it():
     content = {name: stage for name, stage in stages().items() if name != "split"}
-    with pytest.raises(FoldwiseError, match="no results of a stage that makes its --folds"):
-        Lock.of({"stages": content}, PIPELINE).making("folds")
+    with pytest.raises(FoldwiseError, match="no stage that makes folds"):
+        Lock.of({"stages": content}, PIPELINE).output("folds")
+
+
+def test_outputs_of_one_name_are_told_with_their_stages():
+    lock = lock_with(own={"cmd": "python own.py", "outs": [entry("own/folds", "1")]})
+    with pytest.raises(FoldwiseError) as caught:
+        lock.output("folds")
+    assert str(caught.value) == (
+        "several stages in dvc.lock make folds (data/folds of `split`, own/folds of `own`): rename the others in "
+        "dvc.yaml, and run `dvc repro`"
+    )
+
+
+def test_the_lineage_of_two_stages_names_each_stage_once(lock):
+    assert lock.lineage("evaluate", "plot", "evaluate") == ["evaluate", "plot", "split"]
+
+
+def test_a_parameter_is_found_in_the_stages_that_depend_on_it(lock):
+    assert (lock.stages_with("cv.seed"), lock.stages_with("train.lr"), lock.stages_with("x")) == (
+        ["split"],
+        ["evaluate"],
+        [],
+    )
 
 
 def test_stages_that_the_pipeline_no_longer_has_are_left_out():
@@ -155,7 +182,8 @@ def test_a_command_that_changed_is_named_however_it_is_wrapped():
 
 def test_commands_may_be_a_list():
     content = {"split": stages()["split"] | {"cmd": ["mkdir x", "python split.py --folds data/folds"]}}
-    assert Lock.of({"stages": content}, PIPELINE).making("folds") == "split"
+    lock = Lock.of({"stages": content}, {"stages": {"split": {"cmd": content["split"]["cmd"]}}})
+    assert lock.commands["split"] == lock.stages["split"].cmd == "mkdir x && python split.py --folds data/folds"
 
 
 @pytest.mark.parametrize(

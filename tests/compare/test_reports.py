@@ -1,6 +1,7 @@
 """What is said of a comparison, word for word, and as JSON."""
 
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from foldwise.evaluation.inference import McNemar, Posterior
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
 NOISE = [0.91, 0.90, 0.93, 0.92, 0.90]
+WORSE = [0.80, 0.83, 0.82, 0.82, 0.79]
 NONE = [np.nan] * 5
 
 
@@ -34,8 +36,8 @@ def compared(b=BETTER, name="more", **changes):
 
 def with_interval(mean, low, high, p=0.01):
     found = compared()
-    test = replace(found.pairing.accuracy, mean=mean, low=low, high=high, smallest_visible=(high - low) / 2)
-    return replace(found, pairing=replace(found.pairing, tests=found.pairing.tests | {"accuracy": test}, p=p))
+    test = replace(found.pairing.decisive, mean=mean, low=low, high=high, smallest_visible=(high - low) / 2)
+    return replace(found, pairing=replace(found.pairing, decisive=test, p=p))
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,11 @@ B  more            5      95.80        94.24 to 97.36
 parameter  A  B
 cv.k       5  (no such parameter)
 
-score                      A       B       B - A    95% interval        p
-accuracy, %                91.00   95.80   +4.80    +3.24 to +6.36      0.001
-macro F1, %                91.00   95.80   +4.80    +3.24 to +6.36      0.001
-log loss (less is better)  0.9100  0.9580  +0.0480  +0.0324 to +0.0636  0.001
-macro ROC AUC, %           91.000
+score                       A       B       B - A    95% interval        p
+accuracy, %                 91.00   95.80   +4.80    +3.24 to +6.36      0.001
+macro F1, %                 91.00   95.80   +4.80    +3.24 to +6.36      0.001
+log loss (lower is better)  0.9100  0.9580  +0.0480  +0.0324 to +0.0636  0.001
+macro ROC AUC, %            91.000
 
 Same folds: paired t-tests, corrected for overlapping training sets.
 
@@ -141,6 +143,62 @@ B is better by 4.80 points (95% 3.24 to 6.36)"""
 def test_the_text_has_runs_parameters_scores_and_the_sentence_last():
     found = compared(scores={"roc_auc_macro": NONE})
     assert reports.text([found]) == TEXT
+
+
+BY_LOG_LOSS = """\
+   run  folds  log loss (lower is better)  95% interval
+A  a    5      0.9100                      0.8806 to 0.9394
+B  b    5      0.9580                      0.9424 to 0.9736
+
+No parameter differs.
+
+score                       A       B       B - A    95% interval        p
+accuracy, %                 91.00   91.20   +0.20    -2.86 to +3.26      0.865
+macro F1, %                 91.00   91.20   +0.20    -2.86 to +3.26      0.865
+log loss (lower is better)  0.9100  0.9580  +0.0480  +0.0324 to +0.0636  0.001
+macro ROC AUC, %            91.000  91.200  +0.200   -2.860 to +3.260    0.865
+
+Same folds: paired t-tests, corrected for overlapping training sets.
+
+Probability that B is better <0.1%, practically the same (within 0.002 nats) <0.1%, worse >99.9%."""
+
+
+def test_where_log_loss_is_primary_the_text_is_in_nats():
+    a, b = run(A, primary="log_loss"), run(NOISE, "b", primary="log_loss", scores={"log_loss": BETTER})
+    compared = compare(a, b, 0.2)
+    assert reports.text([compared]).startswith(f"{BY_LOG_LOSS}\n\nOut of fold, ")
+    assert reports.sentence(compared) == "B is worse by 0.0480 nats (95% 0.0324 to 0.0636)"
+
+
+@pytest.mark.parametrize(
+    ("primary", "title", "sentence"),
+    [
+        ("balanced_accuracy", "balanced accuracy, %", "B is better by 4.80 points (95% 3.24 to 6.36)"),
+        ("f1_macro", "macro F1, %", "B is better by 4.80 points (95% 3.24 to 6.36)"),
+        ("roc_auc_macro", "macro ROC AUC, %", "B is better by 4.800 points (95% 3.242 to 6.358)"),
+    ],
+)
+def test_each_primary_score_has_the_first_table_and_the_sentence(primary, title, sentence):
+    blocks = reports.text([compare(run(A, primary=primary), run(BETTER, "b", primary=primary), 0.1)]).split("\n\n")
+    assert blocks[0].splitlines()[0].split("  ")[2:4] == ["folds", title]
+    assert (title in blocks[2], blocks[-1]) == (True, sentence)
+
+
+def test_a_difference_in_log_loss_that_cannot_be_seen_is_in_nats():
+    compared = compare(run(A, primary="log_loss"), run(NOISE, "b", primary="log_loss"), 0.1)
+    assert reports.sentence(compared) == (
+        "no difference can be seen; with these folds one of 0.0306 nats or more would have been"
+    )
+
+
+def test_json_names_the_primary_score_and_has_its_intervals():
+    content = reports.content([compare(run(A, primary="log_loss"), run(WORSE, "b", primary="log_loss"), 0.1)])
+    assert (content["primary"], content["verdict"], content["sentence"].split(" by ")[0]) == (
+        "log_loss",
+        "better",
+        "B is better",
+    )
+    assert content["a"]["log_loss"]["mean"] == content["a"]["accuracy"]["mean"] == pytest.approx(0.91)
 
 
 def test_the_markdown_has_the_sentence_first_and_tables():
@@ -220,6 +278,20 @@ folds: not paired: the folds differ, so it cannot be said whether B is better; r
 the same code and original files."""
 
 
+def test_several_runs_are_judged_by_the_primary_score():
+    a, b = run(A, "main", primary="log_loss"), run(BETTER, "more", primary="log_loss")
+    rows = [re.split("  +", line) for line in reports.text(compare_all(a, [b, b], 0.1)).splitlines()]
+    assert rows[0][2:4] == ["log loss (lower is better)", "B - A, nats"]
+    assert rows[2][2:] == [
+        "0.9580",
+        "+0.0480",
+        "+0.0324 to +0.0636",
+        "0.001",
+        "0.002",
+        "worse",
+    ]
+
+
 def several():
     a = run(A, "main", commit="0123456789")
     return compare_all(a, [run(BETTER, "more"), run(NOISE, "noise"), run(BETTER, "folds", cv_seed=1)], 0.1)
@@ -240,7 +312,7 @@ def test_json_has_the_verdict_and_the_sentence():
 
 
 def test_json_has_the_differences_as_fractions():
-    found, test = compared(), compared().pairing.accuracy
+    found, test = compared(), compared().pairing.decisive
     assert reports.content([found])["scores"]["accuracy"] == {
         "a": pytest.approx(0.91),
         "b": pytest.approx(0.958),

@@ -32,9 +32,7 @@ def mine(tmp_path_factory, tmp_path):
 
 
 def read(found):
-    return found.result(
-        PREDICTIONS, Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).producers["predictions"][1]
-    )
+    return found.result(PREDICTIONS, Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).output("predictions").md5)
 
 
 def refusal(root, name="main", do=lambda found: read(found)):
@@ -266,7 +264,7 @@ def test_a_damaged_cache_is_told_and_the_advice_mends_it(mine, tmp_path, which, 
     path = cached(mine)
     if which == LISTED:
         with revision(mine.root, "main") as found:
-            digest = Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).producers["predictions"][1]
+            digest = Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).output("predictions").md5
         path = path.parents[1] / digest[:2] / digest[2:]
     damage(path, content)
     said = refusal(mine.root)

@@ -1,5 +1,6 @@
 """Runs of a small repository, read through a real DVC."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from dvc.repo import Repo
 from foldwise.base import files
 from foldwise.base.errors import FoldwiseError
 from foldwise.compare import runs
-from foldwise.compare.lockfile import Stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,11 +36,10 @@ def refusal(root, name="workspace"):
     return str(raised.value)
 
 
-def test_the_pipeline_names_what_is_read():
+def test_the_pipeline_makes_what_is_read_once():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    options = Stage(cmd=stages["evaluate"]["cmd"]).options
-    made = {out for stage in stages.values() for out in stage.get("outs", ()) if isinstance(out, str)}
-    assert {options[name] for name in ("normalized", "folds", "predictions", "scores")} <= made
+    made = [Path(out).name for stage in stages.values() for out in stage.get("outs", ())]
+    assert {made.count(name) for name in (*runs._FILES, "curves")} == {1}
 
 
 def test_a_commit_gives_the_parameters_that_its_results_were_made_with(small):
@@ -60,19 +59,16 @@ def test_an_experiment_gives_its_own_parameters(small):
 
 
 def test_results_are_those_that_were_written(small):
-    outcome = runs.read("main", small.root).outcome
-    np.testing.assert_array_equal(outcome.labels, np.load(small.root / "data/normalized/train_labels.npy"))
-    np.testing.assert_array_equal(outcome.out_of_fold, np.load(small.root / "predictions/out_of_fold.npy"))
-    np.testing.assert_array_equal(outcome.folds.assignments, np.load(small.root / "data/folds/assignments.npy"))
+    results = runs.read("main", small.root).results
+    np.testing.assert_array_equal(results.labels, np.load(small.root / "data/normalized/train_labels.npy"))
+    np.testing.assert_array_equal(results.out_of_fold, np.load(small.root / "predictions/out_of_fold.npy"))
+    np.testing.assert_array_equal(results.folds.assignments, np.load(small.root / "data/folds/assignments.npy"))
 
 
-def test_scores_have_one_row_for_each_fold_in_order(mine):
-    mine.write({"cv": {"repeats": 2, "k": 3}})
-    path = mine.root / "scores/folds.csv"
-    files.write_csv(path, files.read_csv(path, []).sample(frac=1, random_state=0))
-    mine.record()
-    outcome = runs.read("workspace", mine.root).outcome
-    assert list(zip(outcome.scores["repeat"], outcome.scores["fold"], strict=True)) == list(outcome.folds)
+def test_scores_of_repeats_have_one_row_for_each_fold(mine):
+    mine.commit({"cv": {"repeats": 2, "k": 3}})
+    results = runs.read("workspace", mine.root).results
+    assert list(zip(results.scores["repeat"], results.scores["fold"], strict=True)) == list(results.folds)
 
 
 def test_sources_are_the_code_that_dvc_lock_records(small):
@@ -176,27 +172,46 @@ def test_a_run_that_did_not_reach_evaluate_is_refused(mine):
     lock = mine.root / "dvc.lock"
     text = lock.read_text()
     lock.write_text(text[: text.index("  evaluate:\n")])
-    assert refusal(mine.root).startswith("workspace: dvc.lock has no results of a stage that makes its --predictions")
+    assert refusal(mine.root) == "workspace: dvc.lock has no stage that makes predictions: run `dvc repro` there"
 
 
-def test_a_run_of_another_layout_is_refused(mine):
+@pytest.mark.parametrize("name", ["normalized", "folds", "predictions", "scores"])
+def test_a_run_with_a_folder_of_another_name_is_refused(mine, name):
     lock = mine.root / "dvc.lock"
-    lock.write_text(lock.read_text().replace("--scores scores", "--results scores"))
-    assert refusal(mine.root).startswith("workspace: dvc.lock has no results of a stage that makes its --pre")
+    lock.write_text(re.sub(rf"(path: .*){name}\n", r"\1other\n", lock.read_text()))
+    assert refusal(mine.root) == f"workspace: dvc.lock has no stage that makes {name}: run `dvc repro` there"
 
 
-def test_a_run_whose_data_no_stage_makes_is_refused(mine):
+def test_folders_may_lie_elsewhere_and_be_made_by_other_stages(mine):
     edit(
-        mine.root / "dvc.lock", "--normalized data/normalized --folds data/folds --models", "--normalized data --folds"
+        mine.root / "dvc.yaml",
+        """    deps: [code.py, data/normalized, data/folds, models]
+    outs: [predictions, scores]
+""",
+        """    deps: [code.py, data/normalized, data/folds, models]
+    outs: [out/predictions]
+  score:
+    cmd: python code.py $PWD
+    deps: [data/folds, out/predictions]
+    outs: [out/scores]
+""",
     )
-    assert refusal(mine.root).startswith("workspace: no stage in dvc.lock makes the --normalized of `evaluate`")
-
-
-def test_scores_of_other_folds_are_refused(mine):
-    path = mine.root / "scores/folds.csv"
-    files.write_csv(path, files.read_csv(path, []).iloc[1:])
+    (mine.root / ".gitignore").write_text("/data\n/models\n/out\n")
+    before = runs.read("main", mine.root)
+    (mine.root / "out").mkdir()
+    for name in ("predictions", "scores"):
+        shutil.move(mine.root / name, mine.root / "out" / name)
     mine.record()
-    assert refusal(mine.root) == ("workspace: scores is not of the folds in data/folds: run `dvc repro -f -s evaluate`")
+    after = runs.read("workspace", mine.root)
+    assert (after.digests, list(after.sources)) == (before.digests, ["code.py"])
+
+
+@pytest.mark.parametrize("rows", [[1, 2, 3, 4], [1, 0, 2, 3, 4]], ids=["fewer", "order"])
+def test_scores_of_other_folds_are_refused(mine, rows):
+    path = mine.root / "scores/folds.csv"
+    files.write_csv(path, files.read_csv(path, []).iloc[rows])
+    mine.record()
+    assert refusal(mine.root) == "workspace: the scores are not of these folds: run `dvc repro -f -s evaluate` there"
 
 
 def test_predictions_of_other_folds_are_refused(mine):
@@ -204,7 +219,7 @@ def test_predictions_of_other_folds_are_refused(mine):
     files.write_array(path, np.load(path)[:, 1:])
     mine.record()
     assert refusal(mine.root) == (
-        "workspace: predictions is not of the folds in data/folds: run `dvc repro -f -s evaluate`"
+        "workspace: the predictions are not of this data and these folds: run `dvc repro -f -s evaluate` there"
     )
 
 
@@ -236,15 +251,47 @@ def test_a_renamed_stage_is_found_by_what_it_makes(mine, stage):
 
 
 def test_two_stages_that_make_predictions_are_told(mine):
-    made = "--predictions more --scores scored\n    outs: [more, scored]\n"
-    edit(mine.root / "dvc.yaml", "stages:\n", f"stages:\n  another:\n    cmd: python code.py {made}")
-    for name in ("more", "scored"):
-        (mine.root / name).mkdir()
-        (mine.root / name / "x").write_text("")
+    made = "cmd: python code.py\n    outs: [more/predictions]\n"
+    edit(mine.root / "dvc.yaml", "stages:\n", f"stages:\n  another:\n    {made}")
+    files.write_bytes(mine.root / "more/predictions/x", b"")
     mine.record()
-    assert refusal(mine.root).startswith(
-        "workspace: several stages in dvc.lock make their --predictions and --scores ("
+    assert refusal(mine.root).startswith("workspace: several stages in dvc.lock make predictions (")
+
+
+def test_the_primary_score_is_read(mine):
+    mine.judge_by("log_loss")
+    found = runs.read("workspace", mine.root)
+    assert (found.results.primary.name, found.parameters["evaluate.primary"], found.changed) == (
+        "log_loss",
+        "log_loss",
+        (),
     )
+
+
+def test_a_primary_score_turned_after_the_run_is_named(mine):
+    mine.judge_by("log_loss")
+    edit(mine.root / "params.yaml", "primary: log_loss", "primary: f1_macro")
+    found = runs.read("workspace", mine.root)
+    assert (found.results.primary.name, found.changed) == ("log_loss", ("evaluate.primary",))
+
+
+def test_a_run_without_the_parameter_is_judged_by_accuracy(small):
+    assert runs.read("main", small.root).results.primary.name == "accuracy"
+
+
+def test_a_primary_score_that_is_not_known_is_told(mine):
+    mine.judge_by("kappa")
+    assert refusal(mine.root) == (
+        "workspace: evaluate.primary is kappa, which this version does not know: compare with the newer one"
+    )
+
+
+def test_scores_that_an_older_version_did_not_write_are_missing_in_every_fold(mine):
+    path = mine.root / "scores/folds.csv"
+    files.write_csv(path, files.read_csv(path, []).drop(columns="balanced_accuracy"))
+    mine.record()
+    scores = runs.read("workspace", mine.root).results.scores
+    assert (scores["balanced_accuracy"].isna().all(), scores["accuracy"].isna().any()) == (True, False)
 
 
 PINS = "torch==2.15.0 \\\n    --hash=sha256:00\n"

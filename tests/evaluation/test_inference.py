@@ -104,11 +104,11 @@ def test_leave_one_out_interval_is_that_of_the_formula_by_hand():
 
 
 def test_clipped_interval_ends_at_one():
-    assert inference.mean_interval(np.array([0.99, 1.0]), 1.0, clip=True).high == 1
+    assert inference.mean_interval(np.array([0.99, 1.0]), 1.0, bounds=(0, 1)).high == 1
 
 
 def test_clipped_interval_starts_at_zero():
-    assert inference.mean_interval(np.array([0.0, 0.1]), 1.0, clip=True).low == 0
+    assert inference.mean_interval(np.array([0.0, 0.1]), 1.0, bounds=(0, 1)).low == 0
 
 
 def test_interval_of_equal_scores_is_the_score_where_no_resolution_is_given():
@@ -117,7 +117,7 @@ def test_interval_of_equal_scores_is_the_score_where_no_resolution_is_given():
 
 def test_resolution_keeps_scores_without_errors_from_being_certain():
     # ten folds of 30 images without an error: near the rule of three, 1 - 3/300 (Hanley and Lippman-Hand 1983, JAMA)
-    interval = inference.mean_interval(np.ones(10), RATIO, resolution=1 / 30, clip=True)
+    interval = inference.mean_interval(np.ones(10), RATIO, resolution=1 / 30, bounds=(0, 1))
     assert (interval.low, interval.high) == (pytest.approx(1 - 3 / 300, abs=1e-3), 1)
 
 

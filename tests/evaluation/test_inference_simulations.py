@@ -130,7 +130,7 @@ def test_naive_test_calls_equal_learners_different_in_at_least_ten_per_cent_once
 @pytest.mark.parametrize(("k", "repeats"), SINGLE + REPEATED)
 def test_interval_covers_the_expected_accuracy_of_the_procedure(k, repeats):
     scores, expected = simulate(k, repeats)
-    assert coverage(scores[0], 1 / (k - 1), expected[0], clip=True) >= 0.94
+    assert coverage(scores[0], 1 / (k - 1), expected[0], bounds=(0, 1)) >= 0.94
 
 
 @pytest.mark.parametrize(("k", "repeats"), SINGLE + REPEATED)
@@ -157,8 +157,8 @@ def test_two_folds_that_agree_by_chance_call_equal_learners_different_unless_the
 @pytest.mark.parametrize(("k", "repeats"), [(2, 1), (10, 1), (5, 4), (300, 1)])
 def test_interval_covers_a_nearly_perfect_accuracy_only_if_the_resolution_is_given(k, repeats):
     (scores, _), (expected, _) = simulate(k, repeats, **NEARLY_PERFECT)
-    assert coverage(scores, 1 / (k - 1), expected, clip=True) < 0.94
-    assert coverage(scores, 1 / (k - 1), expected, clip=True, resolution=k / 300) >= 0.94
+    assert coverage(scores, 1 / (k - 1), expected, bounds=(0, 1)) < 0.94
+    assert coverage(scores, 1 / (k - 1), expected, bounds=(0, 1), resolution=k / 300) >= 0.94
 
 
 @pytest.mark.parametrize(("k", "folds"), [(5, 5), (10, 10), (10, 30)])

@@ -1,13 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, Results
-from foldwise.evaluation.scores import ensemble
+from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, HeldOut, Results
+from foldwise.evaluation.scores import SCORES, ensemble
 
-OF_OTHER_DATA = "the predictions are not of this data and these folds: run `dvc repro -f -s evaluate`"
-OF_OTHER_FOLDS = "the scores are not of these folds: run `dvc repro -f -s evaluate`"
+OF_OTHER_DATA = "the predictions are not of this data and these folds: do this"
+OF_OTHER_FOLDS = "the scores are not of these folds: do this"
 
 
 @pytest.fixture
@@ -15,24 +16,40 @@ def parts(digits, deal, parameters):
     dealt = deal(digits.train_labels, parameters({"cv.k": 2, "cv.repeats": 2}).cv)
     random = np.random.default_rng(0)
     return {
-        "data": digits,
         "folds": dealt,
+        "labels": digits.train_labels,
+        "classes": digits.classes,
+        "test_labels": digits.test_labels,
         "epochs": pd.DataFrame(),
         "steps": pd.DataFrame(),
-        "fold_scores": pd.DataFrame(list(dealt), columns=["repeat", "fold"]),
+        "scores": pd.DataFrame(list(dealt), columns=["repeat", "fold"]),
         "out_of_fold": random.normal(size=(2, 80, 10)).astype(np.float32),
         "test": random.normal(size=(4, 20, 10)).astype(np.float32),
     }
 
 
-def test_parts_of_one_run_are_joined(parts, digits):
-    found = Results.of(**parts)
-    assert found.assignments is parts["folds"].assignments
-    assert (found.labels is digits.train_labels, found.test_labels is digits.test_labels) == (True, True)
+HELD_OUT = ("folds", "labels", "out_of_fold", "scores")
+
+
+def refusal(parts):
+    with pytest.raises(FoldwiseError) as caught:
+        Results(**parts).check("do this")
+    return str(caught.value)
+
+
+def refusal_of_held_out(parts):
+    with pytest.raises(FoldwiseError) as caught:
+        HeldOut(**{name: parts[name] for name in HELD_OUT}).check("do this")
+    return str(caught.value)
+
+
+def test_parts_of_one_run_pass(parts):
+    Results(**parts).check("do this")
+    HeldOut(**{name: parts[name] for name in HELD_OUT}).check("do this")
 
 
 def test_predictions_are_the_mean_of_the_repeats_and_of_all_models(parts, digits):
-    found = Results.of(**parts).predictions()
+    found = Results(**parts).predictions()
     for name, key, labels in (
         (OUT_OF_FOLD, "out_of_fold", digits.train_labels),
         (ENSEMBLE, "test", digits.test_labels),
@@ -45,23 +62,50 @@ def test_predictions_are_the_mean_of_the_repeats_and_of_all_models(parts, digits
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_predictions_of_other_data_or_folds_are_told(name, axis, parts):
     parts[name] = np.delete(parts[name], 0, axis)
-    with pytest.raises(FoldwiseError) as caught:
-        Results.of(**parts)
-    assert str(caught.value) == OF_OTHER_DATA
+    assert refusal(parts) == OF_OTHER_DATA
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [0, 1, 3, 2], [0, 1, 2, 3, 3]], ids=["fewer", "order", "more"])
 def test_scores_of_other_folds_are_told(rows, parts):
-    parts["fold_scores"] = parts["fold_scores"].iloc[rows]
-    with pytest.raises(FoldwiseError) as caught:
-        Results.of(**parts)
-    assert str(caught.value) == OF_OTHER_FOLDS
+    parts["scores"] = parts["scores"].iloc[rows]
+    assert refusal(parts) == refusal_of_held_out(parts) == OF_OTHER_FOLDS
 
 
 @pytest.mark.parametrize("name", ["out_of_fold", "test"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_predictions_that_are_no_numbers_are_told(name, value, parts):
     parts[name][0, 3, 2] = value
-    with pytest.raises(FoldwiseError) as caught:
-        Results.of(**parts)
-    assert str(caught.value) == "the predictions are not all finite: run `dvc repro -f -s evaluate`"
+    assert refusal(parts) == "the predictions are not all finite: do this"
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_out_of_fold_predictions_of_other_folds_are_told_where_the_classes_are_not_known(axis, parts):
+    parts["out_of_fold"] = np.delete(parts["out_of_fold"], 0, axis)
+    assert refusal_of_held_out(parts) == OF_OTHER_DATA
+
+
+def test_the_primary_score_is_shown_in_the_order_of_the_table(parts):
+    shown = {name: [score.name for score in Results(**parts, primary=SCORES[name]).shown] for name in SCORES}
+    assert shown["accuracy"] == shown["log_loss"] == ["accuracy", "f1_macro", "log_loss", "roc_auc_macro"]
+    assert shown["balanced_accuracy"] == ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"]
+
+
+@pytest.mark.parametrize(("name", "step"), [("accuracy", 1 / 39), ("balanced_accuracy", 1 / 39), ("log_loss", 0)])
+def test_the_step_is_that_of_the_smallest_fold_for_scores_that_count_answers(name, step, parts):
+    parts["scores"]["n"] = [40, 41, 39, 40]
+    assert Results(**parts).step(SCORES[name]) == step
+
+
+def test_the_interval_is_of_the_folds_that_have_the_score_within_its_bounds(parts):
+    parts["scores"]["n"] = 40
+    parts["scores"]["log_loss"] = [0.1, np.nan, 0.5, 0.1]
+    interval = Results(**parts).interval(SCORES["log_loss"])
+    half = stats.t.ppf(0.975, 2) * np.std([0.1, 0.5, 0.1], ddof=1) * np.sqrt(1 / 3 + 1)
+    assert (interval.low, interval.high) == (0, pytest.approx(0.7 / 3 + half))
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 4, [0.1, *[np.nan] * 3]])
+def test_a_score_of_fewer_than_two_folds_has_no_interval(values, parts):
+    parts["scores"]["n"] = 40
+    parts["scores"]["log_loss"] = values
+    assert Results(**parts).interval(SCORES["log_loss"]) is None

@@ -1,12 +1,16 @@
 import json
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import log_softmax, logsumexp
+from sklearn import metrics
 from sklearn.metrics import roc_auc_score
 
 from foldwise.base.files import write_csv
+from foldwise.base.params import Evaluate
 from foldwise.data.folds import Fold
 from foldwise.evaluation import scores
 
@@ -25,6 +29,7 @@ BY_HAND = {
     "n": 4,
     "errors": 2,
     "accuracy": 1 / 2,
+    "balanced_accuracy": (1 + 1 / 2 + 0) / 3,
     "f1_micro": 1 / 2,
     "f1_macro": (2 / 3 + 1 / 2 + 0) / 3,
     "log_loss": -math.log(0.7 * 0.3 * 0.8 * 0.3) / 4,
@@ -39,8 +44,68 @@ def test_a_score_is_that_done_by_hand(name, value):
 
 def test_the_scores_are_those_named_and_plain_numbers():
     found = scores.headline(PREDICTED, LABELS)
-    assert tuple(found) == ("n", "errors", *scores.HEADLINE)
+    assert tuple(found) == ("n", "errors", *scores.SCORES)
     assert {type(value) for value in found.values()} == {int, float}
+
+
+# scikit-learn's own function of each score: takes labels, answers and probabilities.
+ELSEWHERE = {
+    "accuracy": lambda labels, answers, _: metrics.accuracy_score(labels, answers),
+    "balanced_accuracy": lambda labels, answers, _: metrics.balanced_accuracy_score(labels, answers),
+    "f1_micro": lambda labels, answers, _: metrics.f1_score(labels, answers, average="micro"),
+    "f1_macro": lambda labels, answers, _: metrics.f1_score(labels, answers, average="macro"),
+    "log_loss": lambda labels, _, chance: -stats.multinomial.logpmf(np.eye(4)[labels], 1, chance).mean(),
+    "roc_auc_macro": lambda labels, _, chance: metrics.roc_auc_score(
+        labels, chance, multi_class="ovr", average="macro"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", scores.SCORES)
+def test_a_score_is_that_of_scikit_learn_or_scipy_on_unbalanced_classes(name):
+    random = np.random.default_rng(0)
+    labels = random.choice(4, 400, p=[0.6, 0.25, 0.1, 0.05])
+    predicted = log_softmax(random.normal(size=(400, 4)) + 1.5 * np.eye(4)[labels], axis=1).astype(np.float32)
+    chance = scores.probabilities(predicted)
+    expected = ELSEWHERE[name](labels, predicted.argmax(axis=1), chance)
+    assert scores.SCORES[name].function(predicted, labels) == pytest.approx(expected, rel=1e-6)
+
+
+def test_every_primary_score_that_can_be_set_is_in_the_table():
+    names = get_args(Evaluate.model_fields["primary"].annotation)
+    assert set(names) == scores.SCORES.keys() - {"f1_micro"}
+
+
+def test_balanced_accuracy_leaves_out_classes_without_images():
+    found = scores.headline(PREDICTED, LABELS.clip(max=1))
+    assert found["balanced_accuracy"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("name", scores.SCORES)
+def test_better_predictions_score_better_within_the_bounds(name):
+    score, right = scores.SCORES[name], log([0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6])
+    good, bad = (score.function(right, np.array(labels)) for labels in ([0, 1, 2], [2, 0, 1]))
+    assert score.sign * (good - bad) > 0
+    low, high = score.bounds
+    assert low <= min(good, bad) <= max(good, bad) <= high
+
+
+def test_one_answer_changes_a_score_that_counts_answers_by_its_smallest_step():
+    labels = np.arange(9) % 3
+    right = np.log(np.full((9, 3), 0.1) + 0.7 * np.eye(3)[labels]).astype(np.float32)
+    one_wrong = right.copy()
+    one_wrong[0] = right[1]
+    steps = {
+        score.name: (score.step(9), abs(score.function(right, labels) - score.function(one_wrong, labels)))
+        for score in scores.SCORES.values()
+        if score.counts_answers
+    }
+    assert steps.keys() == {"accuracy", "balanced_accuracy", "f1_micro", "f1_macro"}
+    assert all(change == pytest.approx(step, rel=0.05) for step, change in steps.values())
+
+
+def test_scores_of_probabilities_and_ranks_have_no_smallest_step():
+    assert [scores.SCORES[name].step(9) for name in ("log_loss", "roc_auc_macro")] == [0, 0]
 
 
 CLASSES_BY_HAND = {
@@ -74,6 +139,7 @@ def test_one_image_has_no_area_under_the_curve():
         "n": 1,
         "errors": 0,
         "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
         "f1_micro": 1.0,
         "f1_macro": 1.0,
         "log_loss": pytest.approx(-math.log(0.7), rel=1e-6),
@@ -175,7 +241,7 @@ def tables():
 
 
 def test_a_folds_row_says_where_it_is_and_holds_both_sets_of_scores(tables):
-    names = ["n", "errors", "accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro"]
+    names = ["n", "errors", *scores.SCORES]
     test_names = [f"test_{name}" for name in names[2:]]
     assert tables["folds"].columns.tolist() == ["repeat", "fold", *names, *test_names]
     assert tables["folds"].loc[0, ["repeat", "fold", "n", "accuracy", "test_accuracy"]].tolist() == [1, 2, 1, 1.0, 0.5]

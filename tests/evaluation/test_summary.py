@@ -8,10 +8,9 @@ import pytest
 from small_results import small_results
 
 from foldwise.base.files import write_json
-from foldwise.data.folds import Fold
 from foldwise.evaluation.calibration import fit_temperature, reliability
 from foldwise.evaluation.inference import mean_interval
-from foldwise.evaluation.scores import ensemble, headline, of_model
+from foldwise.evaluation.scores import SCORES, ensemble, headline, of_model
 from foldwise.evaluation.summary import recalibrate, summarize
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -20,10 +19,9 @@ pytestmark = pytest.mark.filterwarnings("error")
 def scored(**settings):
     """Make up a run, and score its folds."""
     results = small_results(**settings)
-    order = [Fold(repeat, fold) for repeat, row in enumerate(results.assignments) for fold in range(row.max() + 1)]
     rows = []
-    for fold, on_test in zip(order, results.test, strict=True):
-        held_out = results.assignments[fold.repeat] == fold.fold
+    for fold, on_test in zip(results.folds, results.test, strict=True):
+        held_out = results.folds.held_out(fold)
         on_held_out = results.out_of_fold[fold.repeat, held_out], results.labels[held_out]
         rows.append(of_model(fold, on_held_out, (on_test, results.test_labels))["folds"])
     return replace(results, scores=pd.concat(rows))
@@ -73,8 +71,24 @@ def test_mean_and_deviation_are_over_the_folds(name, results):
 def test_the_interval_is_corrected_for_the_overlap_of_training_sets(results):
     found = summarize(results)["cv"]["accuracy"]
     smallest = results.scores["n"].min()
-    expected = mean_interval(results.scores["accuracy"].to_numpy(), 1 / 4, resolution=1 / smallest, clip=True)
+    expected = mean_interval(results.scores["accuracy"].to_numpy(), 1 / 4, resolution=1 / smallest, bounds=(0, 1))
     assert (found["ci95_low"], found["ci95_high"]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"])
+def test_a_primary_score_has_an_interval_beside_that_of_the_accuracy(results, name):
+    found = summarize(replace(results, primary=SCORES[name]))["cv"]
+    assert {score for score, numbers in found.items() if "ci95_low" in numbers} == {"accuracy", name}
+    step = 0 if name in ("log_loss", "roc_auc_macro") else 1 / results.scores["n"].min()
+    bounds = (0, math.inf) if name == "log_loss" else (0, 1)
+    expected = mean_interval(results.scores[name].to_numpy(), 1 / 4, resolution=step, bounds=bounds)
+    assert (found[name]["ci95_low"], found[name]["ci95_high"]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert found["accuracy"] == summarize(results)["cv"]["accuracy"]
+
+
+def test_a_primary_score_that_no_fold_has_has_no_interval(leave_one_out):
+    found = summarize(replace(leave_one_out, primary=SCORES["roc_auc_macro"]))["cv"]["roc_auc_macro"]
+    assert found == {"mean": None, "std": None, "ci95_low": None, "ci95_high": None}
 
 
 def test_out_of_fold_scores_pool_the_predictions_of_all_repeats(results):
@@ -155,7 +169,7 @@ def test_rescaling_mends_predictions_that_are_far_too_certain(results):
 @pytest.mark.parametrize("errors", [0, 1, 5])
 def test_rescaling_does_no_harm_where_one_fold_holds_all_errors(errors):
     results = scored(n=600, k=5, mistakes=0)
-    certain = replace(results, assignments=np.sort(results.assignments))
+    certain = replace(results, folds=replace(results.folds, assignments=np.sort(results.folds.assignments)))
     certain.labels[:errors] = (certain.labels[:errors] + 1) % 3
     found = summarize(certain, recalibrate(certain))["out_of_fold"]
     assert found["rescaled"]["log_loss"] < found["log_loss"]

@@ -7,8 +7,10 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from small_results import small_results
 
+from foldwise.data.folds import Description, Folds
 from foldwise.evaluation import tables
-from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD
+from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, HeldOut
+from foldwise.evaluation.scores import SCORES
 from foldwise.evaluation.summary import recalibrate
 
 
@@ -123,32 +125,45 @@ def test_folds_of_repeats_are_told_apart():
     assert list(table["fold"].unique()) == ["r0 f0", "r0 f1", "r0 f2", "r1 f0", "r1 f1", "r1 f2"]
 
 
-def fold_table(**columns):
-    folds = len(next(iter(columns.values())))
-    base = {"repeat": [0] * folds, "fold": range(folds), "n": [10] * folds}
-    return pd.DataFrame(base | dict.fromkeys(tables.SCORES, [np.nan] * folds) | columns)
+def held_out(primary="accuracy", **columns):
+    """Make up three folds of ten images each, with these scores."""
+    assignments = np.repeat([[0, 1, 2]], 10, axis=1).astype(np.int32)
+    base = {"repeat": [0] * 3, "fold": range(3), "n": [10] * 3}
+    return HeldOut(
+        folds=Folds(assignments, Description(strategy="kfold", k=3, repeats=1, seed=0, sha256="")),
+        labels=np.zeros(30, np.int64),
+        out_of_fold=np.zeros((1, 30, 2), np.float32),
+        scores=pd.DataFrame(base | dict.fromkeys(SCORES, [np.nan] * 3) | columns),
+        primary=SCORES[primary],
+    )
 
 
 def test_interval_of_the_mean_is_corrected_for_overlapping_training_sets():
-    table = tables.fold_scores(fold_table(accuracy=[0.5, 0.4, 0.6]), 0.5)
+    table = tables.fold_scores(held_out(accuracy=[0.5, 0.4, 0.6]))
     half = stats.t.ppf(0.975, 2) * 0.1 * np.sqrt(1 / 3 + 1 / 2)
     np.testing.assert_allclose(table[["mean", "low", "high"]], [[0.5, 0.5 - half, 0.5 + half]] * 3)
 
 
 def test_interval_of_a_log_loss_does_not_go_below_zero():
-    table = tables.fold_scores(fold_table(log_loss=[0.01, 0.5, 0.02]), 0.5)
-    assert set(table["low"]) == {0.0}
+    table = tables.fold_scores(held_out(log_loss=[0.01, 0.5, 0.02]))
+    assert (set(table["low"]), set(table["measure"])) == ({0.0}, {"log loss (lower is better)"})
 
 
-def test_score_that_no_fold_has_is_left_out():
-    table = tables.fold_scores(fold_table(accuracy=[0.5, 0.4, 0.6]), 0.5)
+def test_score_that_fewer_than_two_folds_have_is_left_out():
+    table = tables.fold_scores(held_out(accuracy=[0.5, 0.4, 0.6], roc_auc_macro=[0.5, np.nan, np.nan]))
     assert list(table["measure"].unique()) == ["accuracy"]
 
 
 def test_score_that_some_folds_lack_is_the_mean_of_the_others():
-    table = tables.fold_scores(fold_table(roc_auc_macro=[0.5, np.nan, 0.7]), 0.5)
+    table = tables.fold_scores(held_out(roc_auc_macro=[0.5, np.nan, 0.7]))
     assert table["fold"].tolist() == ["fold 0", "fold 2"]
     assert set(table["mean"]) == {0.6}
+
+
+@pytest.mark.parametrize(("primary", "measures"), [("accuracy", []), ("balanced_accuracy", ["balanced accuracy"])])
+def test_balanced_accuracy_is_shown_where_it_is_the_primary_score(primary, measures):
+    table = tables.fold_scores(held_out(primary, log_loss=[0.1, 0.2, 0.1], balanced_accuracy=[0.5, 0.4, 0.6]))
+    assert list(table["measure"].unique()) == [*measures, "log loss (lower is better)"]
 
 
 def test_confusion_counts_by_actual_and_predicted_class():

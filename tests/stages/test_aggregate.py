@@ -103,6 +103,16 @@ def test_the_console_gets_the_summary(run, capsys):
     assert capsys.readouterr().err.startswith("accuracy over folds  0.")
 
 
+@pytest.mark.parametrize("primary", ["balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"])
+def test_the_primary_score_is_in_the_summary_and_on_the_console(primary, run, tmp_path, capsys):
+    run({"evaluate.primary": primary})
+    score = json.loads((tmp_path / "metrics" / "summary.json").read_text())["cv"][primary]
+    column = pd.read_csv(tmp_path / "scores" / "folds.csv")[primary]
+    assert (score["mean"], score["ci95_low"] < score["mean"]) == (pytest.approx(column.mean()), True)
+    line = capsys.readouterr().err.splitlines()[1]
+    assert line.startswith(f"{primary.replace('_', ' ')} over folds  {column.mean():.4f}, 95 % interval ")
+
+
 def test_rescaled_predictions_are_reported_where_wanted(run, tmp_path):
     run({"evaluate.temperature": True})
     assert "rescaled" in json.loads((tmp_path / "metrics" / "summary.json").read_text())["out_of_fold"]

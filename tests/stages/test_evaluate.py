@@ -80,7 +80,7 @@ def test_test_images_are_predicted_by_each_model_in_the_order_of_the_folds(evalu
 
 def test_there_is_a_row_of_scores_for_each_fold(evaluated):
     table = pd.read_csv(evaluated / "scores" / "folds.csv")
-    names = ["n", "errors", "accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro"]
+    names = ["n", "errors", "accuracy", "balanced_accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro"]
     assert table.columns.tolist() == ["repeat", "fold", *names, *(f"test_{name}" for name in names[2:])]
     assert table[["repeat", "fold"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 

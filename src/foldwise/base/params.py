@@ -104,8 +104,9 @@ class Train(_Section):
 
 
 class Evaluate(_Section):
-    """What is done to the predictions."""
+    """What is done to the predictions, and which score counts."""
 
+    primary: Literal["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"]
     augment: Literal["none", "shift"]
     temperature: Flag
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foldwise.base.errors import FoldwiseError
 from foldwise.compare.lockfile import describe
-from foldwise.compare.runs import SCORES, Run
+from foldwise.compare.runs import PRIMARY, Run
 from foldwise.evaluation.inference import (
     McNemar,
     MeanInterval,
@@ -17,9 +17,9 @@ from foldwise.evaluation.inference import (
     bayesian_t_test,
     holm,
     mcnemar,
-    mean_interval,
     paired_t_test,
 )
+from foldwise.evaluation.scores import SCORES, Score
 
 Verdict = Literal["better", "worse", "no_difference", "not_paired"]
 
@@ -40,9 +40,9 @@ class Side:
     k, repeats : int
         Folds, and how often images were dealt to them.
     means : dict of str to float or None
-        Mean over the folds of each of `SCORES`, of those folds that have it.
-    accuracy : MeanInterval
-        Of this run alone.
+        Mean of each score that is shown, over the folds that have it.
+    intervals : dict of str to MeanInterval
+        Of this run alone, for the accuracy and the primary score.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Side:
     k: int
     repeats: int
     means: dict[str, float | None]
-    accuracy: MeanInterval
+    intervals: dict[str, MeanInterval]
 
 
 @dataclass(frozen=True)
@@ -60,29 +60,25 @@ class Pairing:
     Attributes
     ----------
     tests : dict of str to PairedTest or None
-        Corrected paired t-test of each of `SCORES`; None where fewer than two folds have it in both runs.
+        Corrected paired t-test of each score that is shown; None where fewer than two folds have it in both runs.
+    decisive : PairedTest
+        That of the primary score.
     p : float
-        Of the test on accuracy, adjusted where several runs are compared with A: it decides the verdict.
+        Of the decisive test, adjusted where several runs are compared with A: it decides the verdict.
     posterior : Posterior
-        Of the difference in accuracy.
+        Of the difference in the primary score.
     mcnemar : McNemar
         On the out-of-fold answers of the first repeat, as it needs one answer for each image.
     identical : bool
-        Whether predictions and accuracies are the same to the bit: then there is nothing to doubt.
+        Whether predictions and primary scores are the same to the bit: then there is nothing to doubt.
     """
 
     tests: dict[str, PairedTest | None]
+    decisive: PairedTest
     p: float
     posterior: Posterior
     mcnemar: McNemar
     identical: bool
-
-    @property
-    def accuracy(self) -> PairedTest:
-        """The test on accuracy, which every fold has."""
-        test = self.tests["accuracy"]
-        assert test is not None
-        return test
 
 
 @dataclass(frozen=True)
@@ -91,6 +87,8 @@ class Comparison:
 
     Attributes
     ----------
+    primary : Score
+        A's, by which both are judged.
     a, b : Side
     parameters : dict of str to dict
         Parameters that differ, each with its value in "a" and in "b"; a run that does not know the parameter has none.
@@ -102,9 +100,10 @@ class Comparison:
         Which of "data" and "folds" differ; if none does, the runs are paired.
     pairing : Pairing or None
     rope : float
-        Differences in accuracy of up to so many points (hundredths) are practically none.
+        Differences in the primary score of up to so many hundredths are practically none.
     """
 
+    primary: Score
     a: Side
     b: Side
     parameters: dict[str, dict[str, Any]]
@@ -116,16 +115,16 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """What the corrected paired test on accuracy says at the 5 % level."""
+        """What the corrected paired test on the primary score says at the 5 % level."""
         if self.pairing is None:
             return "not_paired"
         if self.pairing.p >= SIGNIFICANCE:
             return "no_difference"
-        return "better" if self.pairing.accuracy.mean > 0 else "worse"
+        return "better" if self.primary.sign * self.pairing.decisive.mean > 0 else "worse"
 
 
 def compare(a: Run, b: Run, rope: float) -> Comparison:
-    """Compare B with A.
+    """Compare B with A by A's primary score.
 
     They are paired only if digests of data and of folds agree: else differences between folds would pass for
     differences between models.
@@ -134,16 +133,23 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
     ----------
     a, b : Run
     rope : float
-        Differences in accuracy of up to so many points (hundredths) are practically none.
+        Differences in the primary score of up to so many hundredths are practically none.
+
+    Raises
+    ------
+    FoldwiseError
+        If the primary score is missing in one of the runs.
     """
+    primary = a.results.primary
     alike = {
         "data": a.digests["normalized"] == b.digests["normalized"],
-        "folds": a.outcome.folds.description.sha256 == b.outcome.folds.description.sha256,
+        "folds": a.results.folds.description.sha256 == b.results.folds.description.sha256,
     }
     unlike = tuple(what for what, same in alike.items() if not same)
     return Comparison(
-        a=_side(a),
-        b=_side(b),
+        primary=primary,
+        a=_side(a, a),
+        b=_side(b, a),
         parameters=_differing(a.parameters, b.parameters),
         sources=tuple(_differing(a.sources, b.sources)),
         notes=tuple(_notes(a, b)),
@@ -156,51 +162,53 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
 def compare_all(first: Run, others: Sequence[Run], rope: float) -> list[Comparison]:
     """Compare each of `others` with `first` (A), the p-values that decide adjusted together by Holm's method."""
     comparisons = [compare(first, other, rope) for other in others]
-    adjusted = iter(holm([found.pairing.p for found in comparisons if found.pairing]))
+    adjusted = iter(holm([one.pairing.p for one in comparisons if one.pairing]))
     return [
-        replace(found, pairing=replace(found.pairing, p=float(next(adjusted)))) if found.pairing else found
-        for found in comparisons
+        replace(one, pairing=replace(one.pairing, p=float(next(adjusted)))) if one.pairing else one
+        for one in comparisons
     ]
 
 
-def _side(run: Run) -> Side:
-    means = {name: _mean(run.outcome.scores[name].to_numpy(dtype=np.float64)) for name in SCORES}
-    accuracy = run.outcome.scores["accuracy"].to_numpy(dtype=np.float64)
-    interval = mean_interval(accuracy, _ratio(run), resolution=_resolution(run), clip=True)
-    dealt = run.outcome.folds.description
-    return Side(run.name, run.commit, dealt.k, dealt.repeats, means, interval)
+def _side(run: Run, a: Run) -> Side:
+    intervals = {}
+    for score in (SCORES["accuracy"], a.results.primary):
+        interval = run.results.interval(score)
+        if interval is None:
+            raise _undefined(run, a)
+        intervals[score.name] = interval
+    values = {score.name: run.results.values(score) for score in a.results.shown}
+    means = {name: float(known.mean()) if len(known) else None for name, known in values.items()}
+    folds = run.results.folds.description
+    return Side(run.name, run.commit, folds.k, folds.repeats, means, intervals)
 
 
-def _mean(values: NDArray[np.float64]) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _ratio(run: Run) -> float:
-    """Held-out images for each training image of a fold."""
-    return 1 / (run.outcome.folds.description.k - 1)
-
-
-def _resolution(run: Run) -> float:
-    """Smallest step of a fold's accuracy: one image of the smallest fold."""
-    return 1 / int(run.outcome.scores["n"].min())
+def _undefined(run: Run, a: Run) -> FoldwiseError:
+    return FoldwiseError(
+        f"{run.name}: fewer than two folds have {a.results.primary.name}, the {PRIMARY} of {a.name}: set another there "
+        f"and run `dvc repro`, or run {run.name} again with the code of {a.name}"
+    )
 
 
 def _pair(a: Run, b: Run, rope: float) -> Pairing:
-    ratio, resolution = _ratio(a), _resolution(a)
-    tests: dict[str, PairedTest | None] = {}
-    for name in SCORES:
-        differences = (b.outcome.scores[name] - a.outcome.scores[name]).dropna().to_numpy(dtype=np.float64)
-        step = resolution if name == "accuracy" else 0.0
-        tests[name] = paired_t_test(differences, ratio, resolution=step) if len(differences) > 1 else None
-    in_accuracy = (b.outcome.scores["accuracy"] - a.outcome.scores["accuracy"]).to_numpy(dtype=np.float64)
-    decisive = tests["accuracy"]
-    assert decisive is not None
-    identical = _identical(a, b) and not in_accuracy.any()
-    belief = bayesian_t_test(in_accuracy, ratio, rope, resolution=resolution)
-    a_right, b_right = (run.outcome.out_of_fold[0].argmax(axis=1) == run.outcome.labels for run in (a, b))
+    primary, ratio, step = a.results.primary, a.results.test_train_ratio, a.results.step
+    differences = {
+        score: (b.results.scores[score.name] - a.results.scores[score.name]).dropna().to_numpy(dtype=np.float64)
+        for score in a.results.shown
+    }
+    tests = {
+        score.name: paired_t_test(values, ratio, resolution=step(score)) if len(values) > 1 else None
+        for score, values in differences.items()
+    }
+    decisive = tests[primary.name]
+    if decisive is None:
+        raise _undefined(b, a)
+    identical = _identical(a, b) and not differences[primary].any()
+    improvements = primary.sign * differences[primary]
+    belief = bayesian_t_test(improvements, ratio, rope, resolution=step(primary))
+    a_right, b_right = (run.results.out_of_fold[0].argmax(axis=1) == run.results.labels for run in (a, b))
     return Pairing(
         tests=tests,
+        decisive=decisive,
         p=decisive.p,
         posterior=Posterior(p_worse=0.0, p_same=1.0, p_better=0.0) if identical else belief,
         mcnemar=mcnemar(a_right, b_right),
@@ -209,17 +217,22 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found = {}
+    differing = {}
     for name in sorted(a.keys() | b.keys()):
         values = {side: content[name] for side, content in (("a", a), ("b", b)) if name in content}
         if len(values) == 1 or values["a"] != values["b"]:
-            found[name] = values
-    return found
+            differing[name] = values
+    return differing
 
 
 def _notes(a: Run, b: Run) -> Iterator[str]:
     if _identical(a, b):
         yield IDENTICAL
+    if a.results.primary != b.results.primary:
+        yield (
+            f"{PRIMARY} is {a.results.primary.name} in A and {b.results.primary.name} in B: both are judged by that "
+            "of A"
+        )
     for letter, run in (("A", a), ("B", b)):
         if run.changed:
             yield f"{letter} ({run.name}): {describe(run.changed)}"

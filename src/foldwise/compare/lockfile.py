@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -38,14 +37,13 @@ class Stage(BaseModel):
     outs: tuple[File, ...] = ()
     params: dict[str, dict[str, Any]] = {}
 
-    @property
-    def options(self) -> dict[str, str]:
-        """The word after each `--option` on the command line; none of one that only a shell can read."""
-        try:
-            words = shlex.split(self.cmd)
-        except ValueError:
-            return {}
-        return {word[2:]: following for word, following in pairwise(words) if word.startswith("--")}
+
+class Output(NamedTuple):
+    """What a stage makes."""
+
+    stage: str
+    path: str
+    md5: str
 
 
 class Lock(BaseModel):
@@ -53,7 +51,7 @@ class Lock(BaseModel):
 
     Notes
     -----
-    - A stage is found by what it makes, whatever its name.
+    - A stage is found by the last part of the path of what it makes, whatever its name.
     - A parameter goes by its full name, such as `train.lr`; its value is that which the results were made with.
     - A source is a file that no stage makes: code, or the pins of libraries.
     """
@@ -82,27 +80,26 @@ class Lock(BaseModel):
         commands = {name: command for name, command in plain.items() if "${" not in command}
         return cls(stages=stages, commands=commands)
 
-    def making(self, *options: str) -> str:
-        """Name of the stage that makes what these options on its command line name; FoldwiseError unless it is one."""
-        found = []
-        for name, stage in self.stages.items():
-            made = {out.path for out in stage.outs}
-            if all(stage.options.get(option) in made for option in options):
-                found.append(name)
-        if len(found) == 1:
-            return found[0]
-        wanted = " and ".join(f"--{option}" for option in options)
-        if not found:
-            raise FoldwiseError(f"dvc.lock has no results of a stage that makes its {wanted}: run `dvc repro` there")
-        raise FoldwiseError(
-            f"several stages in dvc.lock make their {wanted} ({', '.join(found)}): leave one of them in dvc.yaml, and "
-            "run `dvc repro`"
-        )
+    def outputs(self, name: str | None = None) -> list[Output]:
+        """What all stages make, or that of it whose path ends with `name`."""
+        return [
+            Output(stage, out.path, out.md5)
+            for stage, recorded in self.stages.items()
+            for out in recorded.outs
+            if name in (None, PurePosixPath(out.path).name)
+        ]
 
-    @property
-    def producers(self) -> dict[str, tuple[str, str]]:
-        """Stage and digest of each output, by path."""
-        return {out.path: (name, out.md5) for name, stage in self.stages.items() for out in stage.outs}
+    def output(self, name: str) -> Output:
+        """Find the output whose path ends with `name`; FoldwiseError unless there is one."""
+        outputs = self.outputs(name)
+        if not outputs:
+            raise FoldwiseError(f"dvc.lock has no stage that makes {name}: run `dvc repro` there")
+        if len(outputs) > 1:
+            makers = ", ".join(f"{output.path} of `{output.stage}`" for output in outputs)
+            raise FoldwiseError(
+                f"several stages in dvc.lock make {name} ({makers}): rename the others in dvc.yaml, and run `dvc repro`"
+            )
+        return outputs[0]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -110,18 +107,19 @@ class Lock(BaseModel):
         recorded = [values for stage in self.stages.values() for values in stage.params.values()]
         return {RENAMED.get(name, name): value for values in recorded for name, value in _flat(values)}
 
-    def lineage(self, stage: str) -> list[str]:
-        """Names of `stage` and of all that its outputs were made from, nearest first.
+    def lineage(self, *stages: str) -> list[str]:
+        """Names of `stages` and of all that their outputs were made from, nearest first.
 
         Raises
         ------
         FoldwiseError
             If a stage has not been run again after one before it was, as after an interruption.
         """
-        producers, lineage = self.producers, [stage]
+        producers = {output.path: output for output in self.outputs()}
+        lineage = list(dict.fromkeys(stages))
         for name in lineage:
             for dep in self.stages[name].deps:
-                producer, digest = producers.get(dep.path, (name, dep.md5))
+                producer, _, digest = producers.get(dep.path, (name, dep.path, dep.md5))
                 if digest != dep.md5:
                     raise FoldwiseError(
                         f"half a run: {dep.path} is newer than what `{name}` made of it: run `dvc repro`"
@@ -130,10 +128,28 @@ class Lock(BaseModel):
                     lineage.append(producer)
         return lineage
 
-    def sources(self, stages: Sequence[str]) -> dict[str, str]:
+    def sources(self, stages: Iterable[str]) -> dict[str, str]:
         """Digest of each source of `stages`, by path."""
-        made = self.producers
-        return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in made}
+        outputs = {output.path for output in self.outputs()}
+        return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in outputs}
+
+    def stages_with(self, parameter: str) -> list[str]:
+        """Names of the stages that depend on a parameter."""
+        return [
+            name
+            for name, stage in self.stages.items()
+            if any(parameter in dict(_flat(values)) for values in stage.params.values())
+        ]
+
+    def changed_parameters(self, stages: Iterable[str], yaml: Callable[[str], Mapping[str, Any]]) -> set[str]:
+        """Find the parameters of `stages` that are no longer what the results were made with."""
+        changed = set()
+        for name in stages:
+            for path, recorded in self.stages[name].params.items():
+                content, then = yaml(path), dict(_flat(recorded))
+                now = dict(_flat({name: _get(content, name) for name in recorded}))
+                changed |= {name for name in then | now if then.get(name) != now.get(name)}
+        return changed
 
     def changed(
         self, stages: Sequence[str], yaml: Callable[[str], Mapping[str, Any]], digest: Callable[[str], str | None]
@@ -157,13 +173,9 @@ class Lock(BaseModel):
             and digest(path) != recorded
         }
         for name in stages:
-            for path, recorded in self.stages[name].params.items():
-                content, then = yaml(path), dict(_flat(recorded))
-                now = dict(_flat({name: _get(content, name) for name in recorded}))
-                changed |= {name for name in then | now if then.get(name) != now.get(name)}
             if self.commands.get(name, command := self.stages[name].cmd) != command:
                 changed.add(f"the command of `{name}`")
-        return sorted(changed)
+        return sorted(changed | self.changed_parameters(stages, yaml))
 
 
 def digest_of(content: bytes | Mapping[str, bytes]) -> str:

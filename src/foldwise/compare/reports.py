@@ -7,36 +7,28 @@ from typing import Any
 
 from foldwise.compare.comparison import IDENTICAL, Comparison, Side
 from foldwise.compare.overrides import setting
-from foldwise.compare.runs import SCORES
 from foldwise.evaluation.inference import PairedTest
+from foldwise.evaluation.scores import SCORES, Score
 
 Table = list[tuple[str, ...]]
 Block = str | Table
 
-# Title of each score, what it is multiplied by (differences of hundredths are points), and decimals.
-_SHOWN = {
-    "accuracy": ("accuracy, %", 100, 2),
-    "f1_macro": ("macro F1, %", 100, 2),
-    "log_loss": ("log loss (less is better)", 1, 4),
-    "roc_auc_macro": ("macro ROC AUC, %", 100, 3),
-}
 _METHOD = "Same folds: paired t-tests, corrected for overlapping training sets."
 
 
 def sentence(comparison: Comparison) -> str:
-    """Say plainly what the corrected paired test on accuracy says, or why there is none."""
+    """Say plainly what the corrected paired test on the primary score says, or why there is none."""
     if comparison.pairing is None:
         what = "folds" if comparison.unlike == ("folds",) else "data"
         return f"not paired: the {what} differ, so it cannot be said whether B is better; {_remedy(comparison)}"
     if comparison.pairing.identical:
         return f"no difference: {IDENTICAL}"
-    test = comparison.pairing.accuracy
+    score, test = comparison.primary, comparison.pairing.decisive
     if comparison.verdict == "no_difference":
-        visible = _rounded([100 * test.smallest_visible], 2)[0]
-        return f"no difference can be seen; with these folds one of {visible} points or more would have been"
-    low, high = sorted([abs(test.low), abs(test.high)])
-    by, least, most = _rounded([100 * abs(test.mean), 100 * low, 100 * high], 2)
-    return f"B is {comparison.verdict} by {by} points (95% {least} to {most})"
+        (visible,) = _shown(score, test.smallest_visible)
+        return f"no difference can be seen; with these folds one of {visible} {score.unit} or more would have been"
+    by, least, most = _shown(score, abs(test.mean), *sorted([abs(test.low), abs(test.high)]))
+    return f"B is {comparison.verdict} by {by} {score.unit} (95% {least} to {most})"
 
 
 def text(comparisons: Sequence[Comparison]) -> str:
@@ -58,8 +50,8 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
 def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Report for `json.dumps`; more than one comparison stand in a list under `comparisons`.
 
-    Scores and their differences (B's less A's) are fractions or nats, `rope` is in points; None is what cannot be had,
-    as are all differences under the verdict `not_paired`.
+    Scores and their differences (B's less A's) are fractions or nats, `rope` is in hundredths; None is what cannot be
+    had, as are all differences under the verdict `not_paired`.
     """
     if len(comparisons) > 1:
         return {"comparisons": [_content(comparison) for comparison in comparisons]}
@@ -69,7 +61,7 @@ def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 def _content(comparison: Comparison) -> dict[str, Any]:
     pairing = comparison.pairing
     scores = {}
-    for name in SCORES:
+    for name in comparison.a.means:
         test = pairing.tests[name] if pairing else None
         scores[name] = {
             "a": comparison.a.means[name],
@@ -82,9 +74,10 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         }
     return {
         "verdict": comparison.verdict,
+        "primary": comparison.primary.name,
         "p": pairing and pairing.p,
-        "a": asdict(comparison.a),
-        "b": asdict(comparison.b),
+        "a": _side(comparison.a),
+        "b": _side(comparison.b),
         "unlike": comparison.unlike,
         "parameters": comparison.parameters,
         "sources": comparison.sources,
@@ -96,23 +89,30 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _side(side: Side) -> dict[str, Any]:
+    content = asdict(side)
+    content.update(content.pop("intervals"))
+    return content
+
+
 def _blocks(comparisons: Sequence[Comparison]) -> Iterator[Block]:
     if len(comparisons) == 1:
         yield from _one(comparisons[0])
     else:
         yield from _many(comparisons)
-    said = len(comparisons) == 1 and comparisons[0].pairing and comparisons[0].pairing.identical
+    identical_pair = len(comparisons) == 1 and comparisons[0].pairing and comparisons[0].pairing.identical
     notes = dict.fromkeys(note for comparison in comparisons for note in comparison.notes)
-    yield from (f"Note: {note}." for note in notes if not (said and note == IDENTICAL))
+    # Of a pair it is the first line.
+    yield from (f"Note: {note}." for note in notes if not (identical_pair and note == IDENTICAL))
 
 
 def _one(comparison: Comparison) -> Iterator[Block]:
-    sides = {"A": comparison.a, "B": comparison.b}
+    sides, primary = {"A": comparison.a, "B": comparison.b}, comparison.primary
     if comparison.pairing and comparison.pairing.identical:
         yield f"{IDENTICAL}."
     yield [
-        ("", "run", "folds", "accuracy, %", "95% interval"),
-        *((letter, _name(side), _folds(side), *_own(side)) for letter, side in sides.items()),
+        ("", "run", "folds", _heading(primary), "95% interval"),
+        *((letter, _name(side), _folds(side), *_own(side, primary)) for letter, side in sides.items()),
     ]
     if comparison.parameters:
         differing = comparison.parameters.items()
@@ -124,16 +124,17 @@ def _one(comparison: Comparison) -> Iterator[Block]:
     if comparison.pairing is None:
         yield "Each interval is of its own run; whether they overlap is no test."
         return
-    tests = comparison.pairing.tests
+    tests = {SCORES[name]: test for name, test in comparison.pairing.tests.items()}
     yield [
         ("score", "A", "B", "B - A", "95% interval", "p"),
-        *((_SHOWN[name][0], *_means(comparison, name), *_difference(tests[name], name)) for name in SCORES),
+        *((_heading(score), *_means(comparison, score), *_difference(score, test)) for score, test in tests.items()),
     ]
     yield _METHOD
     belief, answers = comparison.pairing.posterior, comparison.pairing.mcnemar
     yield (
-        f"Probability that B is better {_percent(belief.p_better)}, practically the same (within {comparison.rope:g} "
-        f"points) {_percent(belief.p_same)}, worse {_percent(belief.p_worse)}."
+        f"Probability that B is better {_percent(belief.p_better)}, practically the same "
+        f"(within {primary.scale * comparison.rope / 100:g} {primary.unit}) {_percent(belief.p_same)}, worse "
+        f"{_percent(belief.p_worse)}."
     )
     where = "Out of fold" if comparison.a.repeats == 1 else "Out of fold, in the first repeat"
     yield (
@@ -143,13 +144,14 @@ def _one(comparison: Comparison) -> Iterator[Block]:
 
 
 def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
-    first = comparisons[0].a
-    rows: Table = [("", "run", "accuracy, %", "B - A, points", "95% interval", "p", "p, Holm", "verdict")]
-    rows.append(("A", _name(first), _own(first)[0], "", "", "", "", ""))
+    first, primary = comparisons[0].a, comparisons[0].primary
+    difference = f"B - A, {primary.unit}"
+    rows: Table = [("", "run", _heading(primary), difference, "95% interval", "p", "p, Holm", "verdict")]
+    rows.append(("A", _name(first), _own(first, primary)[0], "", "", "", "", ""))
     for comparison in comparisons:
-        pairing = comparison.pairing
-        told = (*_difference(pairing.accuracy, "accuracy"), _p(pairing.p)) if pairing else ("", "", "", "")
-        rows.append(("B", _name(comparison.b), _own(comparison.b)[0], *told, comparison.verdict.replace("_", " ")))
+        b, pairing = comparison.b, comparison.pairing
+        test = (*_difference(primary, pairing.decisive), _p(pairing.p)) if pairing else ("", "", "", "")
+        rows.append(("B", _name(b), _own(b, primary)[0], *test, comparison.verdict.replace("_", " ")))
     yield rows
     yield f"{_METHOD} Verdicts follow p adjusted by Holm's method for several comparisons; intervals are not adjusted."
     unpaired = [comparison for comparison in comparisons if comparison.pairing is None]
@@ -176,32 +178,35 @@ def _folds(side: Side) -> str:
     return str(side.k) if side.repeats == 1 else f"{side.repeats} x {side.k}"
 
 
-def _own(side: Side) -> tuple[str, str]:
-    own = side.accuracy
-    mean, low, high = _rounded([100 * own.mean, 100 * own.low, 100 * own.high], 2)
+def _heading(score: Score) -> str:
+    return f"{score.heading}, %" if score.percent else score.heading
+
+
+def _own(side: Side, score: Score) -> tuple[str, str]:
+    own = side.intervals[score.name]
+    mean, low, high = _shown(score, own.mean, own.low, own.high)
     return mean, f"{low} to {high}"
 
 
-def _means(comparison: Comparison, name: str) -> tuple[str, str]:
-    _, scale, decimals = _SHOWN[name]
-    means = comparison.a.means[name], comparison.b.means[name]
-    a, b = ("" if mean is None else f"{scale * mean:.{decimals}f}" for mean in means)
+def _means(comparison: Comparison, score: Score) -> tuple[str, str]:
+    means = comparison.a.means[score.name], comparison.b.means[score.name]
+    a, b = ("" if mean is None else f"{score.scale * mean:.{score.decimals}f}" for mean in means)
     return a, b
 
 
-def _difference(test: PairedTest | None, name: str) -> tuple[str, str, str]:
+def _difference(score: Score, test: PairedTest | None) -> tuple[str, str, str]:
     if test is None:
         return "", "", ""
-    _, scale, decimals = _SHOWN[name]
-    mean, low, high = _rounded([scale * test.mean, scale * test.low, scale * test.high], decimals, sign="+")
+    mean, low, high = _shown(score, test.mean, test.low, test.high, sign="+")
     return mean, f"{low} to {high}", _p(test.p)
 
 
-def _rounded(values: Sequence[float], decimals: int, sign: str = "") -> list[str]:
+def _shown(score: Score, *values: float, sign: str = "") -> list[str]:
     """Round alike; to more decimals where one of the last two, an interval's ends, would else become 0."""
-    while decimals < 6 and any(abs(value) > 1e-9 and not round(value, decimals) for value in values[-2:]):
+    scaled, decimals = [score.scale * value for value in values], score.decimals
+    while decimals < 6 and any(abs(value) > 1e-9 and not round(value, decimals) for value in scaled[-2:]):
         decimals += 1
-    return [f"{value:{sign}.{decimals}f}" for value in values]
+    return [f"{value:{sign}.{decimals}f}" for value in scaled]
 
 
 def _p(p: float) -> str:

@@ -8,48 +8,27 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from foldwise.base import files, libraries
 from foldwise.base.errors import FoldwiseError
-from foldwise.compare.lockfile import Lock
+from foldwise.compare.lockfile import Lock, Output
 from foldwise.data.folds import Folds
 from foldwise.data.folds import load as load_folds
+from foldwise.evaluation.results import HeldOut
+from foldwise.evaluation.scores import SCORES, Score
 
 if TYPE_CHECKING:
     from foldwise.compare.repository import Revision
 
 WORKSPACE = "workspace"
-SCORES = ("accuracy", "f1_macro", "log_loss", "roc_auc_macro")
-# Options of the last stage before any statistics, whose command line names the folders; and the files that are read.
+PRIMARY = "evaluate.primary"
+# What is read: folders by the last part of their path, and the files in each.
 _FILES = {
     "normalized": ("train_labels.npy",),
     "folds": ("assignments.npy", "folds.json"),
     "predictions": ("out_of_fold.npy",),
     "scores": ("folds.csv",),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a run has left behind, in memory.
-
-    Attributes
-    ----------
-    folds : Folds
-        Of N images.
-    labels : (N,) int64
-    out_of_fold : (repeats, N, classes) float32
-        Log-probabilities of each image from the model that did not see it.
-    scores : DataFrame
-        `scores/folds.csv`, in the order of `folds`.
-    """
-
-    folds: Folds
-    labels: NDArray[np.int64]
-    out_of_fold: NDArray[np.float32]
-    scores: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +53,7 @@ class Run:
         Version of each library that the models were made with, by name; empty where the run did not keep that.
     unpinned : str
         Which of them are not those that this revision pins, in words.
-    outcome : Outcome
+    results : HeldOut
     """
 
     name: str
@@ -85,7 +64,7 @@ class Run:
     changed: tuple[str, ...]
     libraries: dict[str, str]
     unpinned: str
-    outcome: Outcome
+    results: HeldOut
 
 
 def read(name: str, directory: Path) -> Run:
@@ -110,78 +89,79 @@ def read(name: str, directory: Path) -> Run:
             "runs are read through DVC, which is not installed: `make .venv/installed` brings it into .venv, and "
             "`. .venv/bin/activate` switches to that"
         ) from error
-    with revision(directory, name) as found:
-        lock = Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml"))
-        last = lock.making("predictions", "scores")
-        options, producers = lock.stages[last].options, lock.producers
-        if unknown := [option for option in _FILES if options.get(option) not in producers]:
-            raise FoldwiseError(f"no stage in dvc.lock makes the --{unknown[0]} of `{last}`: run `dvc repro` there")
-        paths = {option: options[option] for option in _FILES}
+    with revision(directory, name) as opened:
+        lock = Lock.of(opened.yaml("dvc.lock"), opened.yaml("dvc.yaml"))
+        outputs = {folder: lock.output(folder) for folder in _FILES}
         if name == WORKSPACE:
-            found.check_unmodified(paths.values())
-        stages = lock.lineage(last)
-        digests = {option: producers[path][1] for option, path in paths.items()}
-        versions, unpinned = _libraries(found, lock, stages)
+            opened.check_unmodified([output.path for output in outputs.values()])
+        stages = lock.lineage(outputs["predictions"].stage, outputs["scores"].stage)
+        parameters = lock.parameters
+        changed = lock.changed(stages, opened.yaml, opened.digest)
+        if PRIMARY in lock.changed_parameters(lock.stages_with(PRIMARY), opened.yaml):
+            changed.append(PRIMARY)
+        versions, unpinned = _libraries(opened, lock, stages)
         return Run(
             name=name,
-            commit=None if name == WORKSPACE else found.commit,
-            parameters=lock.parameters,
+            commit=None if name == WORKSPACE else opened.commit,
+            parameters=parameters,
             sources=lock.sources(stages),
-            digests=digests,
-            changed=tuple(lock.changed(stages, found.yaml, found.digest)),
+            digests={folder: output.md5 for folder, output in outputs.items()},
+            changed=tuple(changed),
             libraries=versions,
             unpinned=unpinned,
-            outcome=_outcome(found, paths, digests, last),
+            results=_results(opened, outputs, parameters.get(PRIMARY, "accuracy")),
         )
 
 
-def _libraries(found: "Revision", lock: Lock, stages: list[str]) -> tuple[dict[str, str], str]:
+def _libraries(opened: "Revision", lock: Lock, stages: list[str]) -> tuple[dict[str, str], str]:
     """Versions that the models were made with, and which are not those pinned; nothing of runs that kept none."""
-    for stage in (lock.stages[name] for name in stages):
-        curves = stage.options.get("curves")
-        path, digests = f"{curves}/libraries.json", {out.path: out.md5 for out in stage.outs}
-        if curves not in digests or found.find(path) is None:
-            continue
-        try:
-            versions = dict(json.loads(found.result(path, digests[curves])))
-        except (TypeError, ValueError) as error:
-            raise FoldwiseError(f"{path} lists no libraries: run `dvc repro -f` there") from error
-        pins = [found.find(dep.path) or b"" for dep in stage.deps if Path(dep.path).name == "requirements.lock"]
-        return versions, libraries.unlike(versions, b"".join(pins).decode(errors="replace"))
-    return {}, ""
+    curves = [output for output in lock.outputs("curves") if output.stage in stages]
+    path = f"{curves[0].path}/libraries.json" if curves else ""
+    if not curves or opened.find(path) is None:
+        return {}, ""
+    try:
+        versions = dict(json.loads(opened.result(path, curves[0].md5)))
+    except (TypeError, ValueError) as error:
+        raise FoldwiseError(f"{path} lists no libraries: run `dvc repro -f` there") from error
+    deps = lock.stages[curves[0].stage].deps
+    pins = [opened.find(dep.path) or b"" for dep in deps if Path(dep.path).name == "requirements.lock"]
+    return versions, libraries.unlike(versions, b"".join(pins).decode(errors="replace"))
 
 
-def _outcome(found: "Revision", paths: dict[str, str], digests: dict[str, str], last: str) -> Outcome:
+def _results(opened: "Revision", outputs: dict[str, Output], primary: str) -> HeldOut:
     """Copy the files aside, as the workspace is not to be touched, and read them."""
+    if primary not in SCORES:
+        raise FoldwiseError(f"{PRIMARY} is {primary}, which this version does not know: compare with the newer one")
     try:
         with TemporaryDirectory() as temporary:
-            for option, path in paths.items():
-                Path(temporary, option).mkdir()
-                for file in _FILES[option]:
-                    Path(temporary, option, file).write_bytes(found.result(f"{path}/{file}", digests[option]))
+            for folder, output in outputs.items():
+                Path(temporary, folder).mkdir()
+                for file in _FILES[folder]:
+                    Path(temporary, folder, file).write_bytes(opened.result(f"{output.path}/{file}", output.md5))
             try:
-                return _load(Path(temporary), f"run `dvc repro -f -s {last}`")
+                results = _load(Path(temporary), SCORES[primary])
             except FoldwiseError as error:
                 # The user knows the run's own paths, not those of the copies.
-                said = re.sub(rf"{re.escape(temporary)}/(\w+)", lambda match: paths[match[1]], str(error))
-                raise FoldwiseError(said) from error
+                own = re.sub(rf"{re.escape(temporary)}/(\w+)", lambda match: outputs[match[1]].path, str(error))
+                raise FoldwiseError(own) from error
     except OSError as error:
         raise FoldwiseError(
             f"temporary copies cannot be kept ({error.strerror}): make room where they lie, or set TMPDIR to a folder "
             "that has some"
         ) from error
+    results.check(f"run `dvc repro -f -s {outputs['predictions'].stage}` there")
+    return results
 
 
-def _load(folder: Path, again: str) -> Outcome:
-    """Read copies of the files into memory, checked against one another."""
+def _load(folder: Path, primary: Score) -> HeldOut:
+    """Read copies of the files into memory; a score that an older version did not write is missing in every fold."""
     labels = np.array(files.read_array(folder / "normalized" / "train_labels.npy", np.int64, 1))
     folds = load_folds(folder / "folds", len(labels))
-    folds = Folds(np.array(folds.assignments), folds.description)
-    out_of_fold = np.array(files.read_array(folder / "predictions" / "out_of_fold.npy", np.float32, 3))
-    scores = files.read_csv(folder / "scores" / "folds.csv", ["repeat", "fold", "n", *SCORES])
-    scores = scores.sort_values(["repeat", "fold"], ignore_index=True)
-    if list(zip(scores["repeat"], scores["fold"], strict=True)) != list(folds):
-        raise FoldwiseError(f"{folder / 'scores'} is not of the folds in {folder / 'folds'}: {again}")
-    if out_of_fold.shape[:2] != folds.assignments.shape:
-        raise FoldwiseError(f"{folder / 'predictions'} is not of the folds in {folder / 'folds'}: {again}")
-    return Outcome(folds, labels, out_of_fold, scores)
+    table = files.read_csv(folder / "scores" / "folds.csv", ["repeat", "fold", "n", "accuracy"])
+    return HeldOut(
+        folds=Folds(np.array(folds.assignments), folds.description),
+        labels=labels,
+        out_of_fold=np.array(files.read_array(folder / "predictions" / "out_of_fold.npy", np.float32, 3)),
+        scores=table.assign(**{name: np.nan for name in SCORES if name not in table}),
+        primary=primary,
+    )

@@ -38,22 +38,23 @@ def summary(directory: Path) -> str:
     root = _root(directory)
     params.load(_shown(root / "params.yaml"))
     lock = Lock.of(_yaml(root / "dvc.lock"), _yaml(root / "dvc.yaml"))
-    stage = lock.making("metrics")
-    name = lock.stages[stage].options["metrics"]
-    path = _shown(root / name)
+    output = lock.output("summary.json")
+    path = _shown(root / output.path)
     try:
-        told = describe(files.read_json(path))
+        text = describe(files.read_json(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise FoldwiseError(f"{path} lacks headline numbers: run `dvc repro -f -s {stage}`") from error
+        raise FoldwiseError(f"{path} lacks headline numbers: run `dvc repro -f -s {output.stage}`") from error
     notes = []
-    if _digest(path) != lock.producers[name][1]:
+    if _digest(path) != output.md5:
         notes.append(f"{path} is not what dvc.lock records: `dvc repro` makes it again")
     try:
-        changed = lock.changed(lock.lineage(stage), lambda name: _yaml(root / name), lambda path: _digest(root / path))
+        changed = lock.changed(
+            lock.lineage(output.stage), lambda name: _yaml(root / name), lambda path: _digest(root / path)
+        )
         notes += [describe_changes(changed)] if changed else []
     except FoldwiseError as error:
         notes.append(str(error))
-    return "\n".join([told, *(f"Note: {note}." for note in notes)])
+    return "\n".join([text, *(f"Note: {note}." for note in notes)])
 
 
 def _root(directory: Path) -> Path:

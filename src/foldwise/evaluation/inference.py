@@ -70,9 +70,14 @@ class McNemar:
 
 
 def mean_interval(
-    scores: Array, test_train_ratio: float, *, confidence: float = 0.95, resolution: float = 0.0, clip: bool = False
+    scores: Array,
+    test_train_ratio: float,
+    *,
+    confidence: float = 0.95,
+    resolution: float = 0.0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> MeanInterval:
-    """Interval of a procedure's expected score, from its scores (J,) on J >= 2 folds; `clip` cuts it to [0, 1].
+    """Interval of a procedure's expected score, from its scores (J,) on J >= 2 folds, cut to `bounds`.
 
     Student's t with J - 1 degrees of freedom and the variance s^2 (1/J + n_test/n_train): the corrected resampled t of
     Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52 (2003), used for repeated k-fold
@@ -85,7 +90,7 @@ def mean_interval(
     """
     mean, std, error, df = _moments(scores, test_train_ratio, resolution)
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
-    low, high = np.clip([mean - half, mean + half], *((0, 1) if clip else (-np.inf, np.inf)))
+    low, high = np.clip([mean - half, mean + half], *bounds)
     return MeanInterval(mean=mean, std=std, low=float(low), high=float(high))
 
 

@@ -1,8 +1,7 @@
-"""All that a run left behind, joined."""
+"""What a run left behind, joined and checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -10,9 +9,9 @@ from numpy.typing import NDArray
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Folds
-from foldwise.data.images import Images
 from foldwise.evaluation import scores
-from foldwise.evaluation.scores import Labels, LogProbabilities
+from foldwise.evaluation.inference import MeanInterval, mean_interval
+from foldwise.evaluation.scores import SCORES, Labels, LogProbabilities, Score
 
 OUT_OF_FOLD = "out of fold"
 ENSEMBLE = "test set (ensemble)"
@@ -20,36 +19,96 @@ ENSEMBLE = "test set (ensemble)"
 Predictions = Mapping[str, tuple[LogProbabilities, Labels]]
 
 
-@dataclass(frozen=True)
-class Results:
-    """What `train` and `evaluate` left behind, of N training images, M test images and J models.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeldOut:
+    """What a run left behind of its N training images, each held out once in every repeat.
 
     Attributes
     ----------
-    epochs, steps, scores : DataFrame
-        `curves/epochs.csv`, `curves/steps.csv` and `scores/folds.csv`.
-    assignments : int32 array, shape (repeats, N)
-        The fold that holds each image out.
-    labels, test_labels : int64 arrays, shapes (N,) and (M,)
-    classes : sequence of str
+    folds : Folds
+    labels : int64 array, shape (N,)
     out_of_fold : float32 array, shape (repeats, N, classes)
-        Log-probabilities of each training image from the model that did not see it.
+        Log-probabilities of each image from the model that did not see it.
+    scores : DataFrame
+        `scores/folds.csv`, a row for each fold.
+    primary : Score
+        The score by which the run is judged.
+    """
+
+    folds: Folds
+    labels: Labels
+    out_of_fold: NDArray[np.float32]
+    scores: pd.DataFrame
+    primary: Score = SCORES["accuracy"]
+
+    def check(self, remedy: str) -> None:
+        """Raise FoldwiseError, which ends with `remedy`, if the parts are not all of the same data and folds."""
+        if list(zip(self.scores["repeat"], self.scores["fold"], strict=True)) != list(self.folds):
+            raise FoldwiseError(f"the scores are not of these folds: {remedy}")
+        for predictions, shape in self._expected_shapes():
+            if predictions.shape != shape:
+                raise FoldwiseError(f"the predictions are not of this data and these folds: {remedy}")
+            if not np.isfinite(predictions).all():
+                raise FoldwiseError(f"the predictions are not all finite: {remedy}")
+
+    def _expected_shapes(self) -> list[tuple[NDArray[np.float32], tuple[int, ...]]]:
+        return [(self.out_of_fold, (*self.folds.assignments.shape, self.out_of_fold.shape[-1]))]
+
+    @property
+    def shown(self) -> list[Score]:
+        """The scores that plots and tables show."""
+        return [score for score in SCORES.values() if score.always_shown or score == self.primary]
+
+    @property
+    def test_train_ratio(self) -> float:
+        """Held-out images for each training image of a fold."""
+        return 1 / (self.folds.description.k - 1)
+
+    def step(self, score: Score) -> float:
+        """Smallest step of a score on the smallest fold."""
+        return score.step(int(self.scores["n"].min()))
+
+    def values(self, score: Score) -> NDArray[np.float64]:
+        """The score of each fold that has it."""
+        return self.scores[score.name].dropna().to_numpy(dtype=np.float64)
+
+    def interval(self, score: Score) -> MeanInterval | None:
+        """Corrected interval of the mean over the folds that have the score; None where fewer than two have."""
+        values = self.values(score)
+        if len(values) < 2:
+            return None
+        return mean_interval(values, self.test_train_ratio, resolution=self.step(score), bounds=score.bounds)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Results(HeldOut):
+    """All that a run left behind, of N training images, M test images and J models.
+
+    Attributes
+    ----------
+    epochs, steps : DataFrame
+        `curves/epochs.csv` and `curves/steps.csv`.
+    classes : sequence of str
     test : float32 array, shape (J, M, classes)
         Log-probabilities of each test image from every fold's model.
+    test_labels : int64 array, shape (M,)
     temperature : float
         By which `test` was rescaled; 1 as the models gave it.
     """
 
     epochs: pd.DataFrame
     steps: pd.DataFrame
-    scores: pd.DataFrame
-    assignments: NDArray[np.int32]
-    labels: Labels
     classes: Sequence[str]
-    out_of_fold: NDArray[np.float32]
     test: NDArray[np.float32]
     test_labels: Labels
     temperature: float = 1.0
+
+    def _expected_shapes(self) -> list[tuple[NDArray[np.float32], tuple[int, ...]]]:
+        classes = len(self.classes)
+        return [
+            (self.out_of_fold, (*self.folds.assignments.shape, classes)),
+            (self.test, (len(self.folds), len(self.test_labels), classes)),
+        ]
 
     def predictions(self) -> Predictions:
         """Give log-probabilities and labels: out of fold, the mean of the repeats; on the test set, the ensemble."""
@@ -57,41 +116,3 @@ class Results:
             OUT_OF_FOLD: (scores.ensemble(self.out_of_fold), self.labels),
             ENSEMBLE: (scores.ensemble(self.test), self.test_labels),
         }
-
-    @classmethod
-    def of(
-        cls,
-        data: Images,
-        folds: Folds,
-        epochs: pd.DataFrame,
-        steps: pd.DataFrame,
-        fold_scores: pd.DataFrame,
-        out_of_fold: NDArray[np.float32],
-        test: NDArray[np.float32],
-    ) -> Self:
-        """Join the parts of one run.
-
-        Raises
-        ------
-        FoldwiseError
-            If they are not all of this data and these folds.
-        """
-        order, classes = list(folds), len(data.classes)
-        shapes = (*folds.assignments.shape, classes), (len(order), len(data.test_labels), classes)
-        if (out_of_fold.shape, test.shape) != shapes:
-            raise FoldwiseError("the predictions are not of this data and these folds: run `dvc repro -f -s evaluate`")
-        if list(zip(fold_scores["repeat"], fold_scores["fold"], strict=True)) != order:
-            raise FoldwiseError("the scores are not of these folds: run `dvc repro -f -s evaluate`")
-        if not np.isfinite(out_of_fold).all() or not np.isfinite(test).all():
-            raise FoldwiseError("the predictions are not all finite: run `dvc repro -f -s evaluate`")
-        return cls(
-            epochs,
-            steps,
-            fold_scores,
-            folds.assignments,
-            data.train_labels,
-            data.classes,
-            out_of_fold,
-            test,
-            data.test_labels,
-        )

@@ -1,4 +1,8 @@
-"""The scores of one set of predictions."""
+"""The scores of one set of predictions, and what there is to know of each score: one table."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,7 +16,65 @@ from foldwise.data.folds import Fold
 LogProbabilities = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
-HEADLINE = ("accuracy", "f1_micro", "f1_macro", "log_loss", "roc_auc_macro")
+
+@dataclass(frozen=True)
+class Score:
+    """One way to score predictions.
+
+    Attributes
+    ----------
+    name : str
+        Its column in `scores/folds.csv`.
+    title : str
+        Its name in plots and tables.
+    function : callable
+        Takes log-probabilities (n, classes) and labels (n,); gives None where the score is undefined.
+    greater_is_better : bool
+    bounds : tuple of float
+        Lowest and highest possible value.
+    counts_answers : bool
+        Whether it only depends on which answers are right: then one image of n is its smallest step.
+    percent : bool
+        Whether it is shown in per cent, and a difference in points (hundredths); otherwise both are shown in nats.
+    decimals : int
+        How many are shown.
+    always_shown : bool
+        Whether plots and tables show it also where it is not the primary score.
+    """
+
+    name: str
+    title: str
+    function: Callable[[LogProbabilities, Labels], float | None]
+    greater_is_better: bool = True
+    bounds: tuple[float, float] = (0.0, 1.0)
+    counts_answers: bool = True
+    percent: bool = True
+    decimals: int = 2
+    always_shown: bool = True
+
+    @property
+    def heading(self) -> str:
+        """The title, with the direction where lower is better."""
+        return self.title if self.greater_is_better else f"{self.title} (lower is better)"
+
+    @property
+    def sign(self) -> int:
+        """What a difference is multiplied by so that an improvement is positive."""
+        return 1 if self.greater_is_better else -1
+
+    @property
+    def scale(self) -> int:
+        """What a value is multiplied by to be shown."""
+        return 100 if self.percent else 1
+
+    @property
+    def unit(self) -> str:
+        """Unit of a difference as it is shown."""
+        return "points" if self.percent else "nats"
+
+    def step(self, n: int) -> float:
+        """Smallest difference between two values on n images; 0 where there is none."""
+        return 1 / n if self.counts_answers else 0.0
 
 
 def probabilities(log_probabilities: LogProbabilities) -> NDArray[np.float64]:
@@ -46,6 +108,10 @@ def area_under_curve(score: NDArray[np.floating], positive: NDArray[np.bool_]) -
     return float(rankdata(score)[positive].sum() - count * (count + 1) / 2) / pairs if pairs else None
 
 
+def _areas(log_probabilities: LogProbabilities, labels: Labels) -> list[float | None]:
+    return [area_under_curve(odds, labels == label) for label, odds in enumerate(log_odds(log_probabilities).T)]
+
+
 def ensemble(log_probabilities: LogProbabilities) -> NDArray[np.float32]:
     """Average models' probabilities.
 
@@ -62,36 +128,6 @@ def ensemble(log_probabilities: LogProbabilities) -> NDArray[np.float32]:
     return np.asarray(mean, dtype=np.float32)
 
 
-def headline(log_probabilities: LogProbabilities, labels: Labels) -> dict[str, float | None]:
-    """Score one set of predictions.
-
-    Parameters
-    ----------
-    log_probabilities : (n, classes) float
-        Natural logarithms.
-    labels : (n,) int64
-
-    Returns
-    -------
-    dict
-        `n`, `errors`, and the `HEADLINE` scores: fractions, log loss in nats, and the mean one-vs-rest area under the
-        ROC curve of those classes that have one, None where no class has.
-    """
-    predicted = log_probabilities.argmax(axis=1)
-    areas = by_class(log_probabilities, labels).roc_auc.dropna()
-    return {
-        "n": len(labels),
-        "errors": int((predicted != labels).sum()),
-        "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "f1_micro": float(metrics.f1_score(labels, predicted, average="micro")),
-        "f1_macro": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
-        "log_loss": float(
-            metrics.log_loss(labels, probabilities(log_probabilities), labels=np.arange(log_probabilities.shape[1]))
-        ),
-        "roc_auc_macro": float(areas.mean()) if len(areas) else None,
-    }
-
-
 def by_class(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFrame:
     """Score each class against the rest.
 
@@ -106,7 +142,6 @@ def by_class(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFram
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, predicted, labels=classes, zero_division=np.nan
     )
-    areas = [area_under_curve(odds, labels == label) for label, odds in enumerate(log_odds(log_probabilities).T)]
     return pd.DataFrame(
         {
             "class": classes,
@@ -114,7 +149,7 @@ def by_class(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFram
             "precision": precision,
             "recall": recall,
             "f1": f1,
-            "roc_auc": np.array(areas, dtype=float),
+            "roc_auc": np.array(_areas(log_probabilities, labels), dtype=float),
         }
     )
 
@@ -124,6 +159,67 @@ def confusion(log_probabilities: LogProbabilities, labels: Labels) -> NDArray[np
     classes = log_probabilities.shape[1]
     pairs = labels.astype(np.int64) * classes + log_probabilities.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def _from_answers(metric: Callable[..., float], **options: object) -> Callable[[LogProbabilities, Labels], float]:
+    return lambda log_probabilities, labels: float(metric(labels, log_probabilities.argmax(axis=1), **options))
+
+
+def _balanced_accuracy(labels: Labels, predicted: NDArray[np.int64]) -> float:
+    # scikit-learn's own warns where a class is predicted that has no images.
+    return float(metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
+
+
+def _log_loss(log_probabilities: LogProbabilities, labels: Labels) -> float:
+    classes = np.arange(log_probabilities.shape[1])
+    return float(metrics.log_loss(labels, probabilities(log_probabilities), labels=classes))
+
+
+def _roc_auc_macro(log_probabilities: LogProbabilities, labels: Labels) -> float | None:
+    """Mean one-vs-rest area of those classes that have one."""
+    known = [area for area in _areas(log_probabilities, labels) if area is not None]
+    return float(np.mean(known)) if known else None
+
+
+SCORES = {
+    score.name: score
+    for score in (
+        Score("accuracy", "accuracy", _from_answers(metrics.accuracy_score)),
+        Score("balanced_accuracy", "balanced accuracy", _from_answers(_balanced_accuracy), always_shown=False),
+        Score("f1_micro", "micro F1", _from_answers(metrics.f1_score, average="micro"), always_shown=False),
+        Score("f1_macro", "macro F1", _from_answers(metrics.f1_score, average="macro", zero_division=0)),
+        Score(
+            "log_loss",
+            "log loss",
+            _log_loss,
+            greater_is_better=False,
+            bounds=(0.0, math.inf),
+            counts_answers=False,
+            percent=False,
+            decimals=4,
+        ),
+        Score("roc_auc_macro", "macro ROC AUC", _roc_auc_macro, counts_answers=False, decimals=3),
+    )
+}
+
+
+def headline(log_probabilities: LogProbabilities, labels: Labels) -> dict[str, float | None]:
+    """Score one set of predictions.
+
+    Parameters
+    ----------
+    log_probabilities : (n, classes) float
+        Natural logarithms.
+    labels : (n,) int64
+
+    Returns
+    -------
+    dict
+        `n`, `errors`, and all `SCORES`: fractions, log loss in nats; None where a score is undefined.
+    """
+    errors = int((log_probabilities.argmax(axis=1) != labels).sum())
+    values = {name: score.function(log_probabilities, labels) for name, score in SCORES.items()}
+    return {"n": len(labels), "errors": errors, **values}
 
 
 def of_model(
@@ -145,8 +241,8 @@ def of_model(
         `classes`: one row per part and class; `confusion`: one row per part, given and predicted class.
     """
     place = fold._asdict()
-    on_held_out, on_test = headline(*held_out), headline(*test)
-    row = place | on_held_out | {f"test_{name}": on_test[name] for name in HEADLINE}
+    on_test = {f"test_{name}": score for name, score in headline(*test).items() if name in SCORES}
+    row = place | headline(*held_out) | on_test
     parts = {"held_out": held_out, "test": test}
     classes = [by_class(*predicted).assign(images=part, **place) for part, predicted in parts.items()]
     counts = [
@@ -156,7 +252,7 @@ def of_model(
     ]
     by_classes = pd.concat(classes)
     return {
-        "folds": pd.DataFrame([row]).astype({"roc_auc_macro": float, "test_roc_auc_macro": float}),
+        "folds": pd.DataFrame([row]).astype({name: float for name in row if name.removeprefix("test_") in SCORES}),
         "classes": by_classes[["repeat", "fold", "images", *by_classes.columns.drop(["repeat", "fold", "images"])]],
         "confusion": pd.DataFrame(counts),
     }

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldwise.evaluation import scores
 from foldwise.evaluation.calibration import (
@@ -13,8 +12,8 @@ from foldwise.evaluation.calibration import (
     fit_temperature,
     reliability,
 )
-from foldwise.evaluation.inference import mean_interval
 from foldwise.evaluation.results import Results
+from foldwise.evaluation.scores import Labels, LogProbabilities, Score
 
 
 def summarize(results: Results, rescaled: Results | None = None) -> dict[str, Any]:
@@ -29,14 +28,11 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
     Returns
     -------
     dict
-        `cv`: mean and standard deviation over the folds, with the corrected 95 % interval of the mean accuracy;
-        `out_of_fold`: all held-out predictions pooled, those of every repeat; `test`: each fold's model, and their
-        ensemble. Fractions, log loss in nats, to nine decimals; None where a score cannot be had.
+        `cv`: mean and standard deviation over the folds, for the accuracy and the primary score also the corrected
+        95 % interval of the mean; `out_of_fold`: all held-out predictions pooled, those of every repeat; `test`: each
+        fold's model, and their ensemble. Fractions, log loss in nats, to nine decimals; None where a score cannot be
+        had, and for the interval of one that fewer than two folds have.
     """
-    k = int(results.assignments.max()) + 1
-    accuracies = results.scores["accuracy"].to_numpy()
-    interval = mean_interval(accuracies, 1 / (k - 1), resolution=1 / int(results.scores["n"].min()), clip=True)
-    accuracy = {"mean": interval.mean, "std": interval.std, "ci95_low": interval.low, "ci95_high": interval.high}
     names = ("n", "errors", "accuracy", "f1_macro", "f1_micro", "log_loss")
     out_of_fold, ensemble = _pooled(_pool(results), names), _ensemble(results, ("accuracy", "errors", "log_loss"))
     if rescaled:
@@ -44,7 +40,7 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
         out_of_fold["rescaled"] = _pooled(_pool(rescaled), ("log_loss",)) | temperature
         ensemble["rescaled"] = _ensemble(rescaled, ("log_loss",))
     return {
-        "cv": {"accuracy": _rounded(accuracy), **{name: _spread(results, name) for name in scores.HEADLINE[2:]}},
+        "cv": {score.name: _over_folds(results, score) for score in results.shown},
         "out_of_fold": out_of_fold,
         "test": {"accuracy": _spread(results, "test_accuracy"), "ensemble": ensemble},
     }
@@ -52,7 +48,7 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
 
 def recalibrate(results: Results) -> Results:
     """Rescale each model's predictions by a temperature, fitted out of fold so that no label is fitted to itself."""
-    rescaled, _ = cross_fit_temperature(results.out_of_fold, results.labels, results.assignments)
+    rescaled, _ = cross_fit_temperature(results.out_of_fold, results.labels, results.folds.assignments)
     temperature = fit_temperature(*_pool(results))
     test = apply_temperature(results.test, temperature)  # each model's, as it was fitted, before they are averaged
     return replace(
@@ -60,10 +56,20 @@ def recalibrate(results: Results) -> Results:
     )
 
 
-def _pool(results: Results) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _pool(results: Results) -> tuple[LogProbabilities, Labels]:
     """All held-out predictions of all repeats, (repeats * N, classes), and their labels."""
     repeats = len(results.out_of_fold)
     return results.out_of_fold.reshape(-1, len(results.classes)), np.tile(results.labels, repeats)
+
+
+def _over_folds(results: Results, score: Score) -> dict[str, Any]:
+    """Mean and standard deviation of a score, with the interval where it is the accuracy or the primary score."""
+    spread = _spread(results, score.name)
+    if score.name != "accuracy" and score != results.primary:
+        return spread
+    interval = results.interval(score)
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return spread | _rounded({"ci95_low": low, "ci95_high": high})
 
 
 def _spread(results: Results, column: str) -> dict[str, Any]:
@@ -77,10 +83,10 @@ def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
     return _pooled((scores.ensemble(results.test), results.test_labels), names)
 
 
-def _pooled(answered: tuple[NDArray[Any], NDArray[np.int64]], names: tuple[str, ...]) -> dict[str, Any]:
-    found = scores.headline(*answered)
+def _pooled(answered: tuple[LogProbabilities, Labels], names: tuple[str, ...]) -> dict[str, Any]:
+    values = scores.headline(*answered)
     error = reliability(*answered).calibration_error
-    return _rounded({name: found[name] for name in names} | {"calibration_error": error})
+    return _rounded({name: values[name] for name in names} | {"calibration_error": error})
 
 
 def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:

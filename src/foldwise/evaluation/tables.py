@@ -7,8 +7,8 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from foldwise.evaluation import calibration, scores
-from foldwise.evaluation.inference import MeanInterval, mean_interval, wilson
-from foldwise.evaluation.results import OUT_OF_FOLD, Predictions, Results
+from foldwise.evaluation.inference import wilson
+from foldwise.evaluation.results import OUT_OF_FOLD, HeldOut, Predictions, Results
 from foldwise.evaluation.scores import Labels, LogProbabilities
 
 FOLDS_DRAWN = 60
@@ -18,12 +18,6 @@ GALLERY = 24
 # The smallest rates that the stretched axes, here and in .dvc/plots, tell from none.
 SMALLEST_ERROR = 1e-3
 SMALLEST_FALSE_POSITIVE = 1e-4
-SCORES = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "log_loss": "log loss (lower is better)",
-    "roc_auc_macro": "macro ROC AUC",
-}
 
 
 def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.DataFrame]:
@@ -42,12 +36,11 @@ def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.Da
     """
     predictions = results.predictions()
     cooler = {f"{name}, one temperature": one for name, one in rescaled.predictions().items()} if rescaled else {}
-    ratio = 1 / int(results.assignments.max())
     made = {
         "loss_by_batch": loss_by_batch(results.steps),
         "loss_by_epoch": by_epoch(results.epochs, "loss"),
         "accuracy_by_epoch": by_epoch(results.epochs, "accuracy"),
-        "fold_scores": fold_scores(results.scores, ratio),
+        "fold_scores": fold_scores(results),
         "class_scores": class_scores(predictions, results.classes),
         "confusion": confusion(predictions, results.classes),
         "roc": roc(predictions, results.classes),
@@ -83,26 +76,18 @@ def by_epoch(epochs: pd.DataFrame, score: str) -> pd.DataFrame:
     )
 
 
-def score_intervals(folds: pd.DataFrame, test_train_ratio: float) -> dict[str, MeanInterval]:
-    """Give the corrected interval of the mean of each score in `SCORES` that at least two folds have."""
-    found = {}
-    for column in SCORES:
-        known = folds[column].dropna().to_numpy(dtype=np.float64)
-        if len(known) > 1:
-            resolution = 1 / int(folds["n"].min()) if column == "accuracy" else 0.0
-            clip = column != "log_loss"
-            found[column] = mean_interval(known, test_train_ratio, resolution=resolution, clip=clip)
-    return found
+def fold_scores(results: HeldOut) -> pd.DataFrame:
+    """Arrange the held-out scores in rows: fold, measure, score; every row has the mean and its 95 % interval.
 
-
-def fold_scores(folds: pd.DataFrame, test_train_ratio: float) -> pd.DataFrame:
-    """Arrange the held-out scores in rows: fold, measure, score; every row has the mean and its 95 % interval."""
-    named = _named_folds(folds)
+    A score that fewer than two folds have is left out.
+    """
+    folds = _named_folds(results.scores)
     rows = []
-    for column, interval in score_intervals(folds, test_train_ratio).items():
-        known = named.loc[named[column].notna(), ["fold", column]].rename(columns={column: "score"})
-        known.insert(1, "measure", SCORES[column])
-        rows.append(known.assign(mean=interval.mean, low=max(interval.low, 0.0), high=interval.high))
+    for score in results.shown:
+        if interval := results.interval(score):
+            known = folds.loc[folds[score.name].notna(), ["fold", score.name]].rename(columns={score.name: "score"})
+            known.insert(1, "measure", score.heading)
+            rows.append(known.assign(mean=interval.mean, low=interval.low, high=interval.high))
     return pd.concat(rows)
 
 
