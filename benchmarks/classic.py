@@ -1,7 +1,7 @@
 """The classic loop: a LeNet-like network on torchvision's MNIST, SGD with momentum, as PyTorch's own example began."""
 
 import torch
-from shared import TORCHVISION, arguments, folds, report
+from shared import TORCHVISION, arguments, folds, recipe, report
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
@@ -24,16 +24,18 @@ class Network(nn.Module):
 
 
 def main() -> None:
-    options = arguments(epochs=10).parse_args()
+    parameters = recipe("cnn")
+    options = arguments(parameters["train.epochs"]).parse_args()
+    batch_size, lr = parameters["train.batch_size"], parameters["train.lr"]
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
     dataset = datasets.MNIST(TORCHVISION, train=True, transform=transform)
     torch.manual_seed(0)
     accuracies = []
     for fold, (training, held_out) in enumerate(folds(dataset.targets.numpy())[: options.folds]):
-        train_loader = DataLoader(Subset(dataset, training), batch_size=64, shuffle=True)
-        test_loader = DataLoader(Subset(dataset, held_out), batch_size=64)
+        train_loader = DataLoader(Subset(dataset, training), batch_size=batch_size, shuffle=True)
+        test_loader = DataLoader(Subset(dataset, held_out), batch_size=batch_size)
         model = Network()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=parameters["train.momentum"])
 
         for epoch in range(options.epochs):
             model.train()

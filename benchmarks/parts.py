@@ -25,12 +25,11 @@ from foldwise.data import images
 from foldwise.data.folds import Fold, Folds, assign, load, save
 from foldwise.data.images import Images
 from foldwise.execution import engine
-from foldwise.execution.crossvalidation import TrainFold, prepare
-from foldwise.execution.engine import Progress
-from foldwise.execution.scratch import Scratch
 from foldwise.learning import models
+from foldwise.learning.devices import prepare
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.randomness import seed_torch, streams
+from foldwise.learning.train_fold import TrainFold
 from foldwise.learning.training import Samples, Training, fit
 
 
@@ -49,7 +48,7 @@ class Steps:
     rounds: int
     steps: int
 
-    def __call__(self, fold: Fold, progress: Progress) -> Arrays:
+    def __call__(self, fold: Fold, job: object) -> Arrays:
         """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
         prepare(self.params.compute)
         train = self.params.train.model_copy(
@@ -123,12 +122,12 @@ def workers(chosen: Params, data: Images, rounds: int) -> dict[str, float]:
     few = replace(data, train_images=data.train_images[:400], train_labels=data.train_labels[:400])
 
     def seconds(data: Images, n_jobs: int) -> float:
-        with tempfile.TemporaryDirectory() as scratch:
-            dealt = _deal(data, recipe, Path(scratch))
-            task = TrainFold(data, dealt, recipe, {}, Scratch(Path(scratch)))
+        with tempfile.TemporaryDirectory() as folder:
+            dealt = _deal(data, recipe, Path(folder))
+            task = TrainFold(data, dealt, recipe, {})
             compute = chosen.compute.model_copy(update={"n_jobs": n_jobs})
             started = time.perf_counter()
-            list(engine.run(task, list(dealt), compute))
+            list(engine.run(task, list(dealt), compute, costs=task.costs))
             return time.perf_counter() - started
 
     def rate(n_jobs: int) -> float:

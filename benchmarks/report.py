@@ -204,7 +204,7 @@ def aims(entries: Sequence[Entry], measured: Parts, by_k: Sequence[Growth]) -> s
     """Table of what must hold, and what this run reached."""
     of = {entry.key: entry for entry in entries}
     ours = of["e"]
-    same_recipe = of.get("f", ours).seconds
+    same_recipe = of["f"].seconds
     workers = min(measured.cores, 5)
     limit = of["a"].memory + 400 * workers
     grown = by_k[-1].run.largest / by_k[0].run.largest

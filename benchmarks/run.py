@@ -19,7 +19,7 @@ from pathlib import Path
 import report
 from measure import Measured, measure
 from report import Entry, Growth, Parts
-from shared import K
+from shared import K, recipe
 from workspace import Workspace
 
 HERE = Path(__file__).resolve().parent
@@ -27,15 +27,14 @@ ENTRIES = {
     "a": (
         "textbook loop",
         "textbook.py",
-        "`simple_cnn`, 10 epochs of Adam at 1e-3, batches of 64 from a `TensorDataset` through a `DataLoader`. "
-        "One process on all cores, no augmentation, a look at the held-out fold only at the end.",
+        "`recipes/simple_cnn`, batches from a `TensorDataset` through a `DataLoader`. One process on all cores, a look "
+        "at the held-out fold only at the end.",
     ),
     "b": (
         "classic loop",
         "classic.py",
-        "`cnn`, 10 epochs of SGD at 0.01 with momentum 0.5, batches of 64; torchvision's `MNIST` decodes and "
-        "normalises image by image. One process on all cores, no augmentation, a look at the held-out fold only at "
-        "the end.",
+        "`recipes/cnn` without its augmentation; torchvision's `MNIST` decodes and normalises image by image. One "
+        "process on all cores, a look at the held-out fold only at the end.",
     ),
     "c1": (
         "skorch, n_jobs=1",
@@ -60,17 +59,17 @@ ENTRIES = {
     "e": (
         "Foldwise",
         "foldwise_train.py",
-        "The `train` stage as `dvc repro` runs it, DVC's own time included. One worker and one thread a core, a look "
-        "at a third of the held-out fold after each epoch and at all of it at the end, curves and models written; "
-        "normalisation constants from each fold's own images, where b, c and d take the data set's and a none; "
-        "channels-last memory, and freed memory kept, neither of which the others ask for. Median of its runs, each "
-        "with another `train.seed`.",
+        "`recipes/default`, the `train` stage as `dvc repro` runs it, DVC's own time included. One worker and one "
+        "thread a core, a look at a third of the held-out fold after each epoch and at all of it at the end, curves "
+        "and models written; normalisation constants from each fold's own images, where b, c and d take the data set's "
+        "and a none; channels-last memory, and freed memory kept, neither of which the others ask for. Median of its "
+        "runs, each with another `train.seed`.",
     ),
     "f": (
         "Foldwise, all images and layers",
         "foldwise_train.py",
-        "The same with `train.selective_backprop: 1` and `train.freeze_first_layer_after: 0`, because skorch and Fabric "
-        "take all images and train all layers in each epoch: what they are held against.",
+        "The same with `train.selective_backprop: 1` and `train.freeze_first_layer_after: 0`, because skorch and "
+        "Fabric take all images and train all layers in each epoch: what they are held against.",
     ),
 }
 # Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
@@ -81,14 +80,12 @@ LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "
 
 
 def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
-    """Run all entries in turn; f only where it differs from e."""
+    """Run all entries in turn."""
     full = {"train.selective_backprop": 1, "train.freeze_first_layer_after": 0}
-    own = {parameter: workspace.train[parameter.partition(".")[2]] for parameter in full}
-    if own == full:
-        keys = [key for key in keys if key != "f"]
+    own = {parameter: recipe("default")[parameter] for parameter in full}
     entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
     if quick:
-        workspace.turn({"train.epochs": QUICK_EPOCHS})
+        workspace.change({"train.epochs": QUICK_EPOCHS})
     for key in dict.fromkeys(ORDER) if quick else ORDER:
         if key not in keys:
             continue
@@ -96,7 +93,7 @@ def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
         script, *options = ENTRIES[key][1].split()
         if key in "ef":
             # Another seed, so that DVC has something to do.
-            workspace.turn({"train.seed": len(entry.runs)} | (own if key == "e" else full))
+            workspace.change({"train.seed": len(entry.runs)} | (own if key == "e" else full))
         elif quick:
             options += ["--folds", "1", "--epochs", str(QUICK_EPOCHS)]
             entry.folds = 1
@@ -105,7 +102,7 @@ def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
         if key in "ef":
             check_trained(entry.runs[-1])
         say(f"{key}. {entry.name}", entry.runs[-1], f"accuracy {100 * entry.runs[-1].accuracy:.2f} %")
-    workspace.turn(own)
+    workspace.change(own)
     return list(entries.values())
 
 
@@ -128,12 +125,12 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
     watched = min(WATCHED, n // K)
 
     # Next to nothing to train: what is left is what each run of the stage costs. As many folds as workers.
-    workspace.turn({"data.subset": 500, "cv.k": 2, "train.epochs": 1})
+    workspace.change({"data.subset": 500, "cv.k": 2, "train.epochs": 1})
     workspace.run("dvc repro -q split weights")
     direct, with_dvc = [], []
     for seed in range(1 if quick else 3):
         direct.append(_stage(workspace, "train"))
-        workspace.turn({"train.seed": 100 + seed})  # one not used above, or finished folds would be taken over
+        workspace.change({"train.seed": 100 + seed})  # one not used above, or finished folds would be taken over
         with_dvc.append(timed("dvc repro train", workspace))
         check_trained(with_dvc[-1])
         say("stage with nothing to train, without DVC", direct[-1])

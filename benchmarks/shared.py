@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
@@ -14,6 +16,13 @@ K = 5
 SEED = 42
 NORMALIZED = Path("data/normalized")
 TORCHVISION = Path("data/torchvision")  # holds MNIST/raw, where torchvision looks
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """Read the parameters of a recipe."""
+    words = (Path(__file__).parents[1] / "recipes" / name).read_text().split()
+    settings = (word.partition("=") for word in words if word != "-S")
+    return {parameter: yaml.safe_load(value) for parameter, _, value in settings}
 
 
 def arguments(epochs: int | None = None) -> argparse.ArgumentParser:

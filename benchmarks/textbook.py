@@ -1,7 +1,7 @@
 """The textbook loop: one small network, tensors in a DataLoader, Adam, as k-fold tutorials write it."""
 
 import torch
-from shared import arguments, folds, load, report
+from shared import arguments, folds, load, recipe, report
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -13,17 +13,21 @@ def network() -> nn.Module:
 
 
 def main() -> None:
-    options = arguments(epochs=10).parse_args()
+    parameters = recipe("simple_cnn")
+    options = arguments(parameters["train.epochs"]).parse_args()
+    batch_size, lr = parameters["train.batch_size"], parameters["train.lr"]
     images, labels = load()
     inputs, targets = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
     torch.manual_seed(0)
     accuracies = []
     for fold, (training, held_out) in enumerate(folds(labels)[: options.folds]):
-        train_loader = DataLoader(TensorDataset(inputs[training], targets[training]), batch_size=64, shuffle=True)
-        test_loader = DataLoader(TensorDataset(inputs[held_out], targets[held_out]), batch_size=64)
+        train_loader = DataLoader(
+            TensorDataset(inputs[training], targets[training]), batch_size=batch_size, shuffle=True
+        )
+        test_loader = DataLoader(TensorDataset(inputs[held_out], targets[held_out]), batch_size=batch_size)
         model = network()
         criterion = nn.CrossEntropyLoss()
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr)
 
         for epoch in range(options.epochs):
             model.train()

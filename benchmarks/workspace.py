@@ -1,4 +1,4 @@
-"""A copy of the checkout in which parameters are turned and stages run, so that the checkout stays as it is."""
+"""A copy of the checkout in which parameters are changed and stages run, so that the checkout stays as it is."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from shared import NORMALIZED, SEED, TORCHVISION, K
+from shared import NORMALIZED, SEED, TORCHVISION, K, recipe
 
-# What all are compared on, whatever stands in params.yaml; network and recipe are those of params.yaml.
-SAME_FOR_ALL = {
+# What all are compared on, whatever stands in params.yaml.
+SAME_FOR_ALL = recipe("default") | {
     "data.name": "mnist",
     "data.subset": None,
     "cv.k": K,
@@ -22,11 +22,12 @@ SAME_FOR_ALL = {
     "compute.device": "cpu",
     "compute.backend": "loky",
     "compute.n_jobs": -1,
+    "compute.reuse_folds": False,
 }
 
 
-def turned(params: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Give the content of params.yaml with some parameters turned, named as in `-S`."""
+def changed(params: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Give the content of params.yaml with some parameters changed, named as in `-S`."""
     result = {section: dict(content) for section, content in params.items()}
     for name, value in parameters.items():
         section, parameter = name.split(".")
@@ -53,15 +54,15 @@ class Workspace:
         self.environment = os.environ | {"PATH": os.pathsep.join(path), "PYTHONPATH": str(folder / "src")}
         if (checkout / "data/raw").is_dir():
             self.environment.setdefault("FOLDWISE_MIRROR", str(checkout / "data/raw"))
-        self.turn(SAME_FOR_ALL)
+        self.change(SAME_FOR_ALL)
         self.run("git init -q && git add -A && dvc repro -q split weights")
         (folder / TORCHVISION / "MNIST").mkdir(parents=True)
         (folder / TORCHVISION / "MNIST/raw").symlink_to(folder / "data/raw/mnist")
 
-    def turn(self, parameters: dict[str, Any]) -> None:
+    def change(self, parameters: dict[str, Any]) -> None:
         """Set parameters in the copy's params.yaml."""
         path = self.folder / "params.yaml"
-        path.write_text(yaml.safe_dump(turned(yaml.safe_load(path.read_text()), parameters), sort_keys=False))
+        path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), parameters), sort_keys=False))
 
     def command(self, stage: str) -> str:
         """Give the command of a stage as it stands in dvc.yaml."""
@@ -79,7 +80,7 @@ class Workspace:
 
     def deal(self, parameters: dict[str, Any]) -> None:
         """Set parameters of data and folds, and make both anew, without DVC."""
-        self.turn(parameters)
+        self.change(parameters)
         self.run(self.command("normalize"), self.command("split"))
 
     @property

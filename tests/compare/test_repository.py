@@ -4,11 +4,11 @@ import hashlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import small_repository
-from conftest import ROOT
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
 
@@ -16,6 +16,7 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.compare.lockfile import Lock
 from foldwise.compare.repository import _explain, revision
 
+ROOT = Path(__file__).parents[2]
 PREDICTIONS = "predictions/out_of_fold.npy"
 ON = ["workspace", "main", "seed-1"]
 

@@ -136,7 +136,7 @@ def write_json(path, content):
 def queued(reference, tmp_path_factory):
     """Queue two experiments with one version of the code, edit it, and let two workers run them."""
     clone = reference.copy(tmp_path_factory.mktemp("queued") / "foldwise")
-    code = clone.root / "src" / "foldwise" / "files.py"
+    code = clone.root / "src" / "foldwise" / "base" / "files.py"
     original = code.read_text()
     code.write_text(original + SIGNED.format(1))
     clone.dvc("exp", "run", "--queue", "-S", "train.lr=0.003,0.006")

@@ -1,4 +1,4 @@
-"""How a parameter is turned on a command line."""
+"""How a parameter is set on a command line."""
 
 import re
 import shlex
