@@ -13,7 +13,7 @@ import socket
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -31,16 +31,14 @@ from foldwise.base.params import Compute
 from foldwise.base.portability import NUMPY_SWITCH, SWITCHES
 from foldwise.data.folds import Fold
 from foldwise.execution import memory
-from foldwise.execution.jobs import Work
+from foldwise.execution.jobs import Inputs, Work
 from foldwise.execution.schedule import deal
 
 # A head that does not answer for so long is lost: Ray would wait for a minute, then end the process without a line.
 HEAD_SECONDS = 15.0
 
 
-def run(
-    work: Work, folds: Sequence[Fold], compute: Compute, inputs: Callable[[Fold], tuple[Arrays, ...]]
-) -> Iterator[tuple[Fold, Arrays | None]]:
+def run(work: Work, folds: Sequence[Fold], compute: Compute, inputs: Inputs) -> Iterator[tuple[Fold, Arrays | None]]:
     """Run folds on the cluster at `RAY_ADDRESS`, or on one started on this machine for the time.
 
     A process of its own speaks to Ray, because Ray ends the process that does so where the cluster is lost.
@@ -172,9 +170,7 @@ def _drive(stage: Connection, results: Connection, *arguments: Any) -> None:
             results.send(_Failed(RuntimeError(traceback.format_exc())))
 
 
-def _messages(
-    work: Work, folds: Sequence[Fold], compute: Compute, inputs: Callable[[Fold], tuple[Arrays, ...]]
-) -> Generator[_Message, None, None]:
+def _messages(work: Work, folds: Sequence[Fold], compute: Compute, inputs: Inputs) -> Generator[_Message, None, None]:
     ray = _connected()
     try:
         yield _Connected(ray.get_runtime_context().gcs_address)

@@ -168,7 +168,7 @@ def load(path: Path) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         # A misspelt parameter is missing too: what is unknown says more.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
         raise FoldwiseError(f"{path}: {_explain(first)}") from error
 
 

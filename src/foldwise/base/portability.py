@@ -28,7 +28,7 @@ def restart_portably() -> None:
     if not is_on():
         import numpy as np
 
-        found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-        beyond = " ".join(name for name in found if name == "X86_V4" or name.startswith("AVX512"))
+        present = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+        beyond = " ".join(name for name in present if name == "X86_V4" or name.startswith("AVX512"))
         switches = SWITCHES | ({NUMPY_SWITCH: beyond} if beyond else {})
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | switches)  # noqa: S606

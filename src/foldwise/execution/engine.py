@@ -1,6 +1,6 @@
 """Many folds: those that the store has are taken from it, the others run, and are kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from foldwise.base.console import say
@@ -10,7 +10,7 @@ from foldwise.base.params import Compute
 from foldwise.data.folds import Fold
 from foldwise.execution import memory, pool
 from foldwise.execution.fold_store import FoldStore
-from foldwise.execution.jobs import Task, Work
+from foldwise.execution.jobs import Inputs, Task, Work
 
 # The module of each `compute.backend`: its `run` changes how fast, never what.
 _BACKENDS = {"loky": "foldwise.execution.pool", "ray": "foldwise.ray_backend"}
@@ -21,7 +21,7 @@ def run(
     folds: Sequence[Fold],
     compute: Compute,
     *,
-    inputs: Callable[[Fold], tuple[Arrays, ...]] = lambda _: (),
+    inputs: Inputs = lambda _: (),
     store: FoldStore | None = None,
     costs: Sequence[float] = (1.0,),
 ) -> Iterator[tuple[Fold, Arrays]]:
@@ -82,9 +82,7 @@ def run(
             say(f"  a worker died at {lost} or the next: {death}; what is missing runs once more")
 
 
-def _finished(
-    work: Work, missing: list[Fold], compute: Compute, inputs: Callable[[Fold], tuple[Arrays, ...]]
-) -> Iterator[tuple[Fold, Arrays]]:
+def _finished(work: Work, missing: list[Fold], compute: Compute, inputs: Inputs) -> Iterator[tuple[Fold, Arrays]]:
     """Run what is missing; what is finished is kept, and crossed off `missing`."""
     is_kept = True
     # A copy, because the backend goes through the folds while they are crossed off.

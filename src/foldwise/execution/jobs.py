@@ -83,6 +83,8 @@ class Job:
 
 
 Task = Callable[..., Arrays | None]
+# Reads what a fold needs besides, where the stage runs.
+Inputs = Callable[[Fold], tuple[Arrays, ...]]
 
 
 @dataclass(frozen=True)

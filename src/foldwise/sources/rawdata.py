@@ -74,9 +74,9 @@ def decode(dataset: Dataset, raw: Path) -> TrainTest:
     try:
         train, test = dataset.decode(contents, folder)
         for split, (images, labels) in (("training", train), ("test", test)):
-            found = f"{images.dtype} of {images.ndim} dimensions and {labels.dtype} of {labels.ndim}"
-            if found != _FORM:
-                raise FoldwiseError(f"{folder} gives {split} images and labels as {found}, not {_FORM}")
+            form = f"{images.dtype} of {images.ndim} dimensions and {labels.dtype} of {labels.ndim}"
+            if form != _FORM:
+                raise FoldwiseError(f"{folder} gives {split} images and labels as {form}, not {_FORM}")
             if len(images) != len(labels) or images.size == 0:
                 raise FoldwiseError(f"{folder} holds {len(images)} {split} images but {len(labels)} labels")
     except FoldwiseError as error:

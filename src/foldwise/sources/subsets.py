@@ -30,8 +30,8 @@ def subset(labelled: Labelled, size: int | None) -> Labelled:
             f"data.subset is {size} but must be from {classes}, one image per class, to {len(labels)}, all training "
             "images: change it, or leave it empty to keep all"
         )
-    kept = part(labels, size)
-    return images[kept], labels[kept]
+    drawn = part(labels, size)
+    return images[drawn], labels[drawn]
 
 
 def part(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
