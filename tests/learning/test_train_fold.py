@@ -1,9 +1,11 @@
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Fold
@@ -17,6 +19,7 @@ from foldwise.learning.train_fold import FROZEN_COST, TrainFold
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+ROOT = Path(__file__).parents[2]
 FOLD = Fold(0, 1)
 
 
@@ -337,3 +340,16 @@ def keys(digits, deal, parameters):
         return fold_keys(assigned, False, *TrainFold(data, assigned, params, weights or {}).depends_on)
 
     return keys
+
+
+def test_every_parameter_that_the_stage_depends_on_counts_for_the_fold_store(digits, deal, parameters):
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    params = parameters()
+    assigned = deal(digits.train_labels, params.cv)
+    before = repr(TrainFold(digits, assigned, params, {}).depends_on)
+    for name in stage["params"]:
+        section, _, parameter = name.partition(".")
+        values = getattr(params, section)
+        for single in [parameter] if parameter else type(values).model_fields:
+            other = params.model_copy(update={section: values.model_copy(update={single: "another value"})})
+            assert repr(TrainFold(digits, assigned, other, {}).depends_on) != before, single
