@@ -45,11 +45,12 @@ def aggregate(
     )
     results.check("run `dvc repro -f -s evaluate`")
     rescaled = recalibrate(results) if params.evaluate.temperature else None
-    summary, made = summarize(results, rescaled), tables(results, rescaled)
-    drawn = {name: pictures.png(figure) for name, figure in pictures.figures(results, made, data.train_images).items()}
+    summary, frames = summarize(results, rescaled), tables(results, rescaled)
+    figures = pictures.figures(results, frames, data.train_images)
+    images = {name: pictures.png(figure) for name, figure in figures.items()}
     files.write_json(metrics, summary)
-    for name, table in made.items():
+    for name, table in frames.items():
         files.write_csv(plots / f"{name}.csv", table)
-    for name, picture in drawn.items():
-        files.write_bytes(plots / "images" / f"{name}.png", picture)
+    for name, image in images.items():
+        files.write_bytes(plots / "images" / f"{name}.png", image)
     console.say(describe(summary))

@@ -17,21 +17,21 @@ from foldwise.learning.predict_fold import PredictFold
 def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, predictions: Path, scores: Path) -> None:
     """Write all predictions, and the scores of each fold's model."""
     data = load_images(normalized)
-    assigned = load_folds(folds, len(data.train_labels))
-    order = list(assigned)
+    splits = load_folds(folds, len(data.train_labels))
+    order = list(splits)
     n_train, n_test, classes = len(data.train_labels), len(data.test_labels), len(data.classes)
     console.say(f"evaluate: {len(order)} models on their held-out images and {n_test} test images")
-    out_of_fold = np.empty((assigned.description.repeats, n_train, classes), dtype=np.float32)
+    out_of_fold = np.empty((splits.description.repeats, n_train, classes), dtype=np.float32)
     test = np.empty((len(order), n_test, classes), dtype=np.float32)
-    task = PredictFold(data, assigned, params)
+    task = PredictFold(data, splits, params)
     for fold, arrays in engine.run(
         task, order, params.compute, inputs=lambda fold: (files.read_arrays(fold.within(models)),)
     ):
-        out_of_fold[fold.repeat, assigned.held_out(fold)] = arrays["held_out"]
+        out_of_fold[fold.repeat, splits.held_out(fold)] = arrays["held_out"]
         test[order.index(fold)] = arrays["test"]
     tables = []
     for fold, on_test in zip(order, test, strict=True):
-        held_out = assigned.held_out(fold)
+        held_out = splits.held_out(fold)
         on_held_out = out_of_fold[fold.repeat, held_out], data.train_labels[held_out]
         tables.append(of_model(fold, on_held_out, (on_test, data.test_labels)))
     files.write_array(predictions / "out_of_fold.npy", out_of_fold)

@@ -27,17 +27,17 @@ def train(
 ) -> None:
     """Write each fold's model, the learning curves, and the versions of the libraries that made them."""
     data = load_images(normalized)
-    assigned = load_folds(folds, len(data.train_labels))
-    task = TrainFold(data, assigned, params, files.read_arrays(weights))
-    keys = fold_keys(assigned, not params.compute.reuse_folds, *task.depends_on)
+    splits = load_folds(folds, len(data.train_labels))
+    task = TrainFold(data, splits, params, files.read_arrays(weights))
+    keys = fold_keys(splits, not params.compute.reuse_folds, *task.depends_on)
     fold_store = FoldStore(shared_by_copies(store), keys)
-    console.say(f"train: {params.model.name}, {len(assigned)} folds, {params.train.epochs} epochs")
+    console.say(f"train: {params.model.name}, {len(splits)} folds, {params.train.epochs} epochs")
     versions = libraries.installed()
     if unpinned := libraries.unlike(versions, requirements.read_text(encoding="utf-8")):
         console.say(f"train: {unpinned}: numbers may differ; `make -B .venv/installed` brings what is pinned")
     epochs, steps = [], []
     with files.writing(models) as temporary:
-        for fold, arrays in engine.run(task, list(assigned), params.compute, store=fold_store, costs=task.costs):
+        for fold, arrays in engine.run(task, list(splits), params.compute, store=fold_store, costs=task.costs):
             rows = pd.DataFrame(arrays.pop("epochs"), columns=EPOCH_COLUMNS).astype({"epoch": int})
             losses = pd.DataFrame({"step": range(1, len(arrays["losses"]) + 1), "loss": arrays.pop("losses")})
             epochs.append(rows.assign(**fold._asdict()))

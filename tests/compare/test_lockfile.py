@@ -111,20 +111,22 @@ def test_a_source_with_another_digest_or_none_has_changed(lock, digest):
     assert changed(lock, digests=DIGESTS | {"evaluate.py": digest}) == ["evaluate.py"]
 
 
+def lock_of(path):
+    """Make a lock of one stage that makes this path."""
+    return Lock.of({"stages": {"x": {"cmd": "x", "outs": [entry(path, "1")]}}}, {"stages": {"x": {"cmd": "x"}}})
+
+
 @pytest.mark.parametrize("name", ["folds", "predictions"])
 @pytest.mark.parametrize("folder", ["", "a/", "a/b/"])
 def test_an_output_is_found_by_the_last_part_of_its_path_whatever_its_stage(name, folder):
-    lock = Lock.of(
-        {"stages": {"x": {"cmd": "x", "outs": [entry(folder + name, "1")]}}}, {"stages": {"x": {"cmd": "x"}}}
-    )
+    lock = lock_of(folder + name)
     assert lock.output(name) == ("x", folder + name, "1")
 
 
 @pytest.mark.parametrize("path", ["data/my_folds", "folds/data", "folds.csv"])
 def test_an_output_of_another_name_is_none(path):
-    lock = Lock.of({"stages": {"x": {"cmd": "x", "outs": [entry(path, "1")]}}}, {"stages": {"x": {"cmd": "x"}}})
     with pytest.raises(FoldwiseError) as caught:
-        lock.output("folds")
+        lock_of(path).output("folds")
     assert str(caught.value) == "dvc.lock has no stage that makes folds: run `dvc repro` there"
 
 
@@ -146,14 +148,6 @@ def test_outputs_of_one_name_are_told_with_their_stages():
 
 def test_the_lineage_of_two_stages_names_each_stage_once(lock):
     assert lock.lineage("evaluate", "plot", "evaluate") == ["evaluate", "plot", "split"]
-
-
-def test_a_parameter_is_found_in_the_stages_that_depend_on_it(lock):
-    assert (lock.stages_with("cv.seed"), lock.stages_with("train.lr"), lock.stages_with("x")) == (
-        ["split"],
-        ["evaluate"],
-        [],
-    )
 
 
 def test_stages_that_the_pipeline_no_longer_has_are_left_out():

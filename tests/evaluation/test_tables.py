@@ -285,13 +285,13 @@ def test_wrong_label_is_suspected_first(results):
     labels = results.labels.copy()
     certain = results.out_of_fold[0].max(axis=1).argmax()
     labels[certain] = (results.out_of_fold[0, certain].argmax() + 1) % 3
-    table = tables.label_suspicion(results.out_of_fold[0], labels, results.classes)
+    table = tables.label_issues(results.out_of_fold[0], labels, results.classes)
     assert table["index"].iloc[0] == certain
     assert table["given"].iloc[0] == results.classes[labels[certain]]
 
 
-def test_suspicion_names_the_class_that_models_prefer_with_both_probabilities():
-    table = tables.label_suspicion(log([0.2, 0.7, 0.1], [0.8, 0.1, 0.1]), np.array([0, 0]), ["a", "b", "c"])
+def test_label_issues_name_the_class_that_models_prefer_with_both_probabilities():
+    table = tables.label_issues(log([0.2, 0.7, 0.1], [0.8, 0.1, 0.1]), np.array([0, 0]), ["a", "b", "c"])
     assert table.round(6).to_dict("records") == [
         {
             "rank": 1,
@@ -305,16 +305,16 @@ def test_suspicion_names_the_class_that_models_prefer_with_both_probabilities():
 
 
 def test_labels_contradicted_for_sure_come_in_order_too():
-    table = tables.label_suspicion(sure(50, 70, 60), np.ones(3, dtype=int), ["a", "b"])
+    table = tables.label_issues(sure(50, 70, 60), np.ones(3, dtype=int), ["a", "b"])
     assert table["index"].tolist() == [1, 2, 0]
 
 
 def test_every_contradicted_label_is_listed():
     answers = log(*[[0.1, 0.9]] * 300, *[[0.9, 0.1]] * 200)
-    table = tables.label_suspicion(answers, np.zeros(500, dtype=int), ["a", "b"])
+    table = tables.label_issues(answers, np.zeros(500, dtype=int), ["a", "b"])
     assert sorted(table["index"]) == list(range(300))
 
 
 def test_without_a_contradicted_label_the_nearest_is_shown():
-    table = tables.label_suspicion(log([0.9, 0.1], [0.6, 0.4], [0.7, 0.3]), np.zeros(3, dtype=int), ["a", "b"])
+    table = tables.label_issues(log([0.9, 0.1], [0.6, 0.4], [0.7, 0.3]), np.zeros(3, dtype=int), ["a", "b"])
     assert table["index"].tolist() == [1]

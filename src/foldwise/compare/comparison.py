@@ -38,7 +38,7 @@ class Side:
     commit : str or None
         Hash of the Git commit; None for the workspace.
     k, repeats : int
-        Folds, and how often images were dealt to them.
+        Folds of a repeat, and repeats.
     means : dict of str to float or None
         Mean of each score that is shown, over the folds that have it.
     intervals : dict of str to MeanInterval
@@ -228,11 +228,9 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str
 def _notes(a: Run, b: Run) -> Iterator[str]:
     if _identical(a, b):
         yield IDENTICAL
-    if a.results.primary != b.results.primary:
-        yield (
-            f"{PRIMARY} is {a.results.primary.name} in A and {b.results.primary.name} in B: both are judged by that "
-            "of A"
-        )
+    ours, theirs = (run.results.primary.name for run in (a, b))
+    if ours != theirs:
+        yield f"{PRIMARY} is {ours} in A and {theirs} in B: both are judged by that of A"
     for letter, run in (("A", a), ("B", b)):
         if run.changed:
             yield f"{letter} ({run.name}): {describe(run.changed)}"

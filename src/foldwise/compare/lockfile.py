@@ -133,24 +133,6 @@ class Lock(BaseModel):
         outputs = {output.path for output in self.outputs()}
         return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in outputs}
 
-    def stages_with(self, parameter: str) -> list[str]:
-        """Names of the stages that depend on a parameter."""
-        return [
-            name
-            for name, stage in self.stages.items()
-            if any(parameter in dict(_flat(values)) for values in stage.params.values())
-        ]
-
-    def changed_parameters(self, stages: Iterable[str], yaml: Callable[[str], Mapping[str, Any]]) -> set[str]:
-        """Find the parameters of `stages` that are no longer what the results were made with."""
-        changed = set()
-        for name in stages:
-            for path, recorded in self.stages[name].params.items():
-                content, then = yaml(path), dict(_flat(recorded))
-                now = dict(_flat({name: _get(content, name) for name in recorded}))
-                changed |= {name for name in then | now if then.get(name) != now.get(name)}
-        return changed
-
     def changed(
         self, stages: Sequence[str], yaml: Callable[[str], Mapping[str, Any]], digest: Callable[[str], str | None]
     ) -> list[str]:
@@ -173,9 +155,13 @@ class Lock(BaseModel):
             and digest(path) != recorded
         }
         for name in stages:
+            for path, recorded in self.stages[name].params.items():
+                content, then = yaml(path), dict(_flat(recorded))
+                now = dict(_flat({name: value_of(name, content) for name in recorded}))
+                changed |= {name for name in then | now if then.get(name) != now.get(name)}
             if self.commands.get(name, command := self.stages[name].cmd) != command:
                 changed.add(f"the command of `{name}`")
-        return sorted(changed | self.changed_parameters(stages, yaml))
+        return sorted(changed)
 
 
 def digest_of(content: bytes | Mapping[str, bytes]) -> str:
@@ -200,7 +186,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _get(tree: Any, parameter: str) -> Any:
+def value_of(parameter: str, tree: Any) -> Any:
+    """Value of a parameter, such as `train.lr`, in the content of a file; None if it has none."""
     for part in parameter.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree

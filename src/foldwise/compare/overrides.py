@@ -24,7 +24,7 @@ def _literal(value: Any) -> str:
             return f"[{','.join(map(_literal, value))}]"
         case str() if not re.fullmatch(r"[A-Za-z_/][\w/.-]*", value) or value.lower() in _WORDS:
             # A backslash stands for itself but before a quotation mark.
-            escaped = re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + found[2].replace('"', r"\""), value)
+            escaped = re.sub(r'(\\*)("|\Z)', lambda match: 2 * match[1] + match[2].replace('"', r"\""), value)
             return f'"{escaped}"'
         case _:
             return str(value)

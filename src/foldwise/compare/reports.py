@@ -179,7 +179,7 @@ def _folds(side: Side) -> str:
 
 
 def _heading(score: Score) -> str:
-    return f"{score.heading}, %" if score.percent else score.heading
+    return f"{score.heading}, %" if score.scale == 100 else score.heading
 
 
 def _own(side: Side, score: Score) -> tuple[str, str]:

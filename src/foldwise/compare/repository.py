@@ -77,8 +77,8 @@ class Revision:
         """Content of a YAML file that Git tracks, as DVC understands it."""
         content = self.find(path)
         if content is None:
-            made = "run `dvc repro` there, and commit" if path == "dvc.lock" else "bring it back, and commit"
-            raise FoldwiseError(f"{path} is missing: {made} {path}")
+            remedy = "run `dvc repro` there, and commit" if path == "dvc.lock" else "bring it back, and commit"
+            raise FoldwiseError(f"{path} is missing: {remedy} {path}")
         with _foreign():
             parsed = parse_yaml(content.decode(errors="replace"), path)
         return parsed if isinstance(parsed, dict) else {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from foldwise.base import files, libraries
 from foldwise.base.errors import FoldwiseError
-from foldwise.compare.lockfile import Lock, Output
+from foldwise.compare.lockfile import Lock, Output, value_of
 from foldwise.data.folds import Folds
 from foldwise.data.folds import load as load_folds
 from foldwise.evaluation.results import HeldOut
@@ -95,21 +95,21 @@ def read(name: str, directory: Path) -> Run:
         if name == WORKSPACE:
             opened.check_unmodified([output.path for output in outputs.values()])
         stages = lock.lineage(outputs["predictions"].stage, outputs["scores"].stage)
-        parameters = lock.parameters
-        changed = lock.changed(stages, opened.yaml, opened.digest)
-        if PRIMARY in lock.changed_parameters(lock.stages_with(PRIMARY), opened.yaml):
-            changed.append(PRIMARY)
+        # Not dvc.lock's: what is asked of the results does not change them.
+        primary = str(value_of(PRIMARY, opened.yaml("params.yaml")) or "accuracy")
+        if primary not in SCORES:
+            raise FoldwiseError(f"{PRIMARY} is {primary}, which is no score: `foldwise summary` says which there are")
         versions, unpinned = _libraries(opened, lock, stages)
         return Run(
             name=name,
             commit=None if name == WORKSPACE else opened.commit,
-            parameters=parameters,
+            parameters=lock.parameters,
             sources=lock.sources(stages),
             digests={folder: output.md5 for folder, output in outputs.items()},
-            changed=tuple(changed),
+            changed=tuple(lock.changed(stages, opened.yaml, opened.digest)),
             libraries=versions,
             unpinned=unpinned,
-            results=_results(opened, outputs, parameters.get(PRIMARY, "accuracy")),
+            results=_results(opened, outputs, SCORES[primary]),
         )
 
 
@@ -128,10 +128,8 @@ def _libraries(opened: "Revision", lock: Lock, stages: list[str]) -> tuple[dict[
     return versions, libraries.unlike(versions, b"".join(pins).decode(errors="replace"))
 
 
-def _results(opened: "Revision", outputs: dict[str, Output], primary: str) -> HeldOut:
+def _results(opened: "Revision", outputs: dict[str, Output], primary: Score) -> HeldOut:
     """Copy the files aside, as the workspace is not to be touched, and read them."""
-    if primary not in SCORES:
-        raise FoldwiseError(f"{PRIMARY} is {primary}, which this version does not know: compare with the newer one")
     try:
         with TemporaryDirectory() as temporary:
             for folder, output in outputs.items():
@@ -139,11 +137,11 @@ def _results(opened: "Revision", outputs: dict[str, Output], primary: str) -> He
                 for file in _FILES[folder]:
                     Path(temporary, folder, file).write_bytes(opened.result(f"{output.path}/{file}", output.md5))
             try:
-                results = _load(Path(temporary), SCORES[primary])
+                results = _load(Path(temporary), primary)
             except FoldwiseError as error:
                 # The user knows the run's own paths, not those of the copies.
-                own = re.sub(rf"{re.escape(temporary)}/(\w+)", lambda match: outputs[match[1]].path, str(error))
-                raise FoldwiseError(own) from error
+                message = re.sub(rf"{re.escape(temporary)}/(\w+)", lambda match: outputs[match[1]].path, str(error))
+                raise FoldwiseError(message) from error
     except OSError as error:
         raise FoldwiseError(
             f"temporary copies cannot be kept ({error.strerror}): make room where they lie, or set TMPDIR to a folder "

@@ -103,7 +103,7 @@ def _cuts(ordered: NDArray[np.float64], bins: int) -> list[int]:
         length = -(-(len(ordered) - cuts[-1]) // left)
         after = np.searchsorted(ends, cuts[-1] + length)
         before = ends[after - 1] if after else 0
-        # Of the ends on both sides, the one that makes the length nearer, as a ratio.
+        # Cut before or after a group of equal values, whichever gives the nearer length, as a ratio.
         short = (before - cuts[-1]) * (ends[after] - cuts[-1]) > length**2
         cuts.append(int(before if short else ends[after]))
         if cuts[-1] == len(ordered):

@@ -11,30 +11,30 @@ NAME = 12
 LETTERS = 21  # of two names on one line above an image
 
 
-def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str], title: str) -> Figure:
+def gallery(images: NDArray[np.uint8], indices: Sequence[int], captions: Sequence[str], title: str) -> Figure:
     """Draw some images with a caption each; a sheet that says so where there are none.
 
     Parameters
     ----------
     images : uint8 array, shape (N, channels, height, width)
         One channel is drawn in grey, three as red, green and blue, of others the mean in grey.
-    shown : sequence of int
-        Indices of the images, in the order in which they are drawn.
-    said : sequence of str
+    indices : sequence of int
+        Of the images, in the order in which they are drawn.
+    captions : sequence of str
         One for each index.
     title : str
     """
-    rows = max(1, -(-len(shown) // COLUMNS))
+    rows = max(1, -(-len(indices) // COLUMNS))
     height = 1.85 * rows + 0.35
     figure = Figure(figsize=(1.5 * COLUMNS, height))
     figure.suptitle(title, x=0.01, y=1 - 0.06 / height, ha="left", va="top", fontsize=10)
     figure.subplots_adjust(0.01, 0.05 / height, 0.99, 1 - 0.75 / height, wspace=0.05, hspace=0.32)
-    every = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
-    for axes in every:
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    for axes in panels:
         axes.set_axis_off()
-    if not len(shown):
+    if not len(indices):
         figure.text(0.5, 0.45, "none", ha="center")
-    for axes, index, caption in zip(every, shown, said, strict=False):
+    for axes, index, caption in zip(panels, indices, captions, strict=False):
         channels = np.asarray(images[index])
         grey = channels[0] if len(channels) == 1 else channels.mean(axis=0)
         axes.imshow(np.moveaxis(channels, 0, -1) if len(channels) == 3 else grey, cmap="gray", vmin=0, vmax=255)
@@ -42,11 +42,11 @@ def gallery(images: NDArray[np.uint8], shown: Sequence[int], said: Sequence[str]
     return figure
 
 
-def captions(given: Iterable[str], said: Iterable[str], probability: Iterable[float]) -> list[str]:
-    """Say of each image what it is given as, and what is said of it with which probability."""
+def label_pairs(given: Iterable[str], predicted: Iterable[str], probability: Iterable[float]) -> list[str]:
+    """Make captions of given labels, predicted classes, and the probabilities of those."""
     return [
         f"{short(a)} →{' ' if len(a + b) <= LETTERS else chr(10)}{short(b)}\n{share:.1%}"
-        for a, b, share in zip(given, said, probability, strict=True)
+        for a, b, share in zip(given, predicted, probability, strict=True)
     ]
 
 

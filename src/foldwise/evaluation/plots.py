@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from foldwise.base import console
-from foldwise.evaluation.galleries import captions, gallery, short
+from foldwise.evaluation.galleries import gallery, label_pairs, short
 from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, Results
 from foldwise.evaluation.tables import GALLERY, ROWS, SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
 
@@ -43,34 +43,34 @@ STYLE: list[str | Path | dict[str, Any]] = [
 TICKS = [0, *(first * power for first in (1, 5, 2, 3, 7, 4, 6, 8, 9) for power in (0.0001, 0.001, 0.01, 0.1, 1))]
 
 
-def figures(results: Results, made: Mapping[str, pd.DataFrame], images: NDArray[np.uint8]) -> dict[str, Figure]:
+def figures(results: Results, tables: Mapping[str, pd.DataFrame], images: NDArray[np.uint8]) -> dict[str, Figure]:
     """Draw every picture, by file name without suffix; a sheet that says why in place of one that cannot be drawn.
 
     Parameters
     ----------
     results : Results
-    made : mapping of name to DataFrame
-        What `foldwise.evaluation.tables.tables` made of `results`.
+    tables : mapping of name to DataFrame
+        Those that `foldwise.evaluation.tables.tables` gives for `results`.
     images : uint8 array, shape (N, channels, height, width)
         The training images; only those shown are read.
     """
-    worst, suspicion = mistakes(*results.predictions()[OUT_OF_FOLD]), made["label_suspicion"]
+    worst, issues = mistakes(*results.predictions()[OUT_OF_FOLD]), tables["label_suspicion"]
     actual, predicted = ([results.classes[number] for number in worst[column]] for column in ("actual", "predicted"))
-    found, first = len(suspicion), suspicion.head(GALLERY)
-    of = f", {GALLERY} of {found}{' or more' if found == ROWS else ''}" if found > GALLERY else ""
+    first, count = issues.head(GALLERY), len(issues)
+    part = f", {GALLERY} of {count}{' or more' if count == ROWS else ''}" if count > GALLERY else ""
     pictures: dict[str, Callable[[], Figure]] = {
-        "overview": lambda: overview(made),
+        "overview": lambda: overview(tables),
         "worst_mistakes": lambda: gallery(
             images,
             worst["index"].tolist(),
-            captions(actual, predicted, worst["probability"]),
+            label_pairs(actual, predicted, worst["probability"]),
             "Worst mistakes out of fold: actual → predicted class, its probability, and the image's index",
         ),
         "label_suspicion": lambda: gallery(
             images,
             first["index"].tolist(),
-            captions(first["given"], first["suggested"], first["suggested_probability"]),
-            f"Labels to check{of}: given label → what the models say, its probability, and the image's index",
+            label_pairs(first["given"], first["suggested"], first["suggested_probability"]),
+            f"Labels to check{part}: given label → what the models say, its probability, and the image's index",
         ),
     }
     return {name: _figure(name, draw) for name, draw in pictures.items()}
@@ -84,7 +84,7 @@ def png(figure: Figure) -> bytes:
         return _render(_sheet(figure.get_label(), error))
 
 
-def overview(made: Mapping[str, pd.DataFrame]) -> Figure:
+def overview(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw learning curves, fold scores, confusion matrix, ROC curves and reliability on one sheet."""
     figure = Figure(figsize=(12, 7.4), layout="constrained")
     panels: list[tuple[Callable[[Axes, pd.DataFrame], None], str]] = [
@@ -96,7 +96,7 @@ def overview(made: Mapping[str, pd.DataFrame]) -> Figure:
         (_reliability, "reliability"),
     ]
     for axes, (draw, name) in zip(figure.subplots(2, 3).flat, panels, strict=True):
-        draw(axes, made[name])
+        draw(axes, tables[name])
     return figure
 
 

@@ -34,8 +34,10 @@ class Score:
         Lowest and highest possible value.
     counts_answers : bool
         Whether it only depends on which answers are right: then one image of n is its smallest step.
-    percent : bool
-        Whether it is shown in per cent, and a difference in points (hundredths); otherwise both are shown in nats.
+    scale : int
+        What a value is multiplied by to be shown: 100 for per cent.
+    unit : str
+        Of a difference as it is shown.
     decimals : int
         How many are shown.
     always_shown : bool
@@ -48,7 +50,8 @@ class Score:
     greater_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)
     counts_answers: bool = True
-    percent: bool = True
+    scale: int = 100
+    unit: str = "points"
     decimals: int = 2
     always_shown: bool = True
 
@@ -61,16 +64,6 @@ class Score:
     def sign(self) -> int:
         """What a difference is multiplied by so that an improvement is positive."""
         return 1 if self.greater_is_better else -1
-
-    @property
-    def scale(self) -> int:
-        """What a value is multiplied by to be shown."""
-        return 100 if self.percent else 1
-
-    @property
-    def unit(self) -> str:
-        """Unit of a difference as it is shown."""
-        return "points" if self.percent else "nats"
 
     def step(self, n: int) -> float:
         """Smallest difference between two values on n images; 0 where there is none."""
@@ -142,16 +135,9 @@ def by_class(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFram
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, predicted, labels=classes, zero_division=np.nan
     )
-    return pd.DataFrame(
-        {
-            "class": classes,
-            "support": support,
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "roc_auc": np.array(_areas(log_probabilities, labels), dtype=float),
-        }
-    )
+    areas = np.array(_areas(log_probabilities, labels), dtype=float)
+    columns = {"support": support, "precision": precision, "recall": recall, "f1": f1, "roc_auc": areas}
+    return pd.DataFrame({"class": classes, **columns})
 
 
 def confusion(log_probabilities: LogProbabilities, labels: Labels) -> NDArray[np.int64]:
@@ -195,7 +181,8 @@ SCORES = {
             greater_is_better=False,
             bounds=(0.0, math.inf),
             counts_answers=False,
-            percent=False,
+            scale=1,
+            unit="nats",
             decimals=4,
         ),
         Score("roc_auc_macro", "macro ROC AUC", _roc_auc_macro, counts_answers=False, decimals=3),

@@ -5,13 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from foldwise.evaluation import scores
-from foldwise.evaluation.calibration import (
-    apply_temperature,
-    cross_fit_temperature,
-    fit_temperature,
-    reliability,
-)
+from foldwise.evaluation import calibration, scores
 from foldwise.evaluation.results import Results
 from foldwise.evaluation.scores import Labels, LogProbabilities, Score
 
@@ -48,9 +42,11 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
 
 def recalibrate(results: Results) -> Results:
     """Rescale each model's predictions by a temperature, fitted out of fold so that no label is fitted to itself."""
-    rescaled, _ = cross_fit_temperature(results.out_of_fold, results.labels, results.folds.assignments)
-    temperature = fit_temperature(*_pool(results))
-    test = apply_temperature(results.test, temperature)  # each model's, as it was fitted, before they are averaged
+    rescaled, _ = calibration.cross_fit_temperature(results.out_of_fold, results.labels, results.folds.assignments)
+    temperature = calibration.fit_temperature(*_pool(results))
+    test = calibration.apply_temperature(
+        results.test, temperature
+    )  # each model's, as it was fitted, before they are averaged
     return replace(
         results, out_of_fold=rescaled.astype(np.float32), test=test.astype(np.float32), temperature=temperature
     )
@@ -83,9 +79,9 @@ def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
     return _pooled((scores.ensemble(results.test), results.test_labels), names)
 
 
-def _pooled(answered: tuple[LogProbabilities, Labels], names: tuple[str, ...]) -> dict[str, Any]:
-    values = scores.headline(*answered)
-    error = reliability(*answered).calibration_error
+def _pooled(predictions: tuple[LogProbabilities, Labels], names: tuple[str, ...]) -> dict[str, Any]:
+    values = scores.headline(*predictions)
+    error = calibration.reliability(*predictions).calibration_error
     return _rounded({name: values[name] for name in names} | {"calibration_error": error})
 
 

@@ -35,8 +35,10 @@ def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.Da
         Floats are rounded to six decimals. No table is empty.
     """
     predictions = results.predictions()
-    cooler = {f"{name}, one temperature": one for name, one in rescaled.predictions().items()} if rescaled else {}
-    made = {
+    recalibrated = {}
+    if rescaled:
+        recalibrated = {f"{name}, one temperature": one for name, one in rescaled.predictions().items()}
+    tables_by_name = {
         "loss_by_batch": loss_by_batch(results.steps),
         "loss_by_epoch": by_epoch(results.epochs, "loss"),
         "accuracy_by_epoch": by_epoch(results.epochs, "accuracy"),
@@ -44,10 +46,10 @@ def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.Da
         "class_scores": class_scores(predictions, results.classes),
         "confusion": confusion(predictions, results.classes),
         "roc": roc(predictions, results.classes),
-        "reliability": reliability_curves({**predictions, **cooler}),
-        "label_suspicion": label_suspicion(*predictions[OUT_OF_FOLD], results.classes),
+        "reliability": reliability_curves({**predictions, **recalibrated}),
+        "label_suspicion": label_issues(*predictions[OUT_OF_FOLD], results.classes),
     }
-    return {name: table.round(6) for name, table in made.items()}
+    return {name: table.round(6) for name, table in tables_by_name.items()}
 
 
 def loss_by_batch(steps: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +62,8 @@ def loss_by_batch(steps: pd.DataFrame) -> pd.DataFrame:
     stretches = _points(steps["fold"].nunique())
     length = -(-int(steps["step"].max()) // stretches)
     groups = steps.groupby(["fold", (steps["step"] - 1) // length], sort=False)
-    made = groups.agg(step=("step", "last"), loss=("loss", "mean")).reset_index("fold")
-    return made.assign(images="training")
+    means = groups.agg(step=("step", "last"), loss=("loss", "mean")).reset_index("fold")
+    return means.assign(images="training")
 
 
 def by_epoch(epochs: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -135,8 +137,8 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
                 false, true = false[start:], true[start:]
                 drawn = np.log1p(false / SMALLEST_FALSE_POSITIVE) - np.log1p((1 - true) / SMALLEST_ERROR)
                 even = np.interp(np.linspace(drawn[0], drawn[-1], points), drawn, np.arange(len(drawn)))
-                kept = np.unique(even.round().astype(int))
-                curve = {"false_positive_rate": false[kept], "true_positive_rate": true[kept]}
+                chosen = np.unique(even.round().astype(int))
+                curve = {"false_positive_rate": false[chosen], "true_positive_rate": true[chosen]}
                 curves.append(pd.DataFrame({"predictions": name, "class": title, **curve}))
         if len(np.unique(labels)) < 2:
             chance = {"false_positive_rate": [0.0, 1.0], "true_positive_rate": [0.0, 1.0]}
@@ -169,7 +171,7 @@ def mistakes(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFram
     )
 
 
-def label_suspicion(log_probabilities: LogProbabilities, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
+def label_issues(log_probabilities: LogProbabilities, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
     """Find the images whose given label is contradicted by models that did not see them: all, up to `ROWS`.
 
     Ranked by the normalised margin of confident learning: the given label's probability less that of the most probable
@@ -208,15 +210,15 @@ def label_suspicion(log_probabilities: LogProbabilities, labels: Labels, classes
 
 
 def _named_folds(table: pd.DataFrame) -> pd.DataFrame:
-    # Leave-one-out has a fold for each image: no eye and no page takes more lines than these.
+    # Leave-one-out has a fold for each image: more lines than these could not be told apart.
     names = "fold " + table["fold"].astype(str)
     if table["repeat"].nunique() > 1:
         names = "r" + table["repeat"].astype(str) + " f" + table["fold"].astype(str)
     named = table.assign(fold=names)
     distinct = names.unique()
     if len(distinct) > FOLDS_DRAWN:
-        kept = distinct[np.linspace(0, len(distinct) - 1, FOLDS_DRAWN).round().astype(int)]
-        named = named[names.isin(kept)]
+        chosen = distinct[np.linspace(0, len(distinct) - 1, FOLDS_DRAWN).round().astype(int)]
+        named = named[names.isin(chosen)]
     return named
 
 
