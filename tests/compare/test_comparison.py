@@ -90,8 +90,8 @@ def test_a_primary_score_that_a_run_lacks_is_told(side, values, changes):
     with pytest.raises(FoldwiseError) as caught:
         compare(run(A, "main", **primary, **a), run(BETTER, "old", **changes, **b), 0.1)
     assert str(caught.value) == (
-        f"{side}: fewer than two folds have balanced_accuracy, the evaluate.primary of main: set another there and run "
-        f"`dvc repro`, or run {side} again with the code of main"
+        f"{side}: fewer than two folds have balanced_accuracy, the evaluate.primary of main: set another there, or "
+        f"run {side} again with the code of main"
     )
 
 

@@ -184,8 +184,8 @@ def _side(run: Run, a: Run) -> Side:
 
 def _undefined(run: Run, a: Run) -> FoldwiseError:
     return FoldwiseError(
-        f"{run.name}: fewer than two folds have {a.results.primary.name}, the {PRIMARY} of {a.name}: set another there "
-        f"and run `dvc repro`, or run {run.name} again with the code of {a.name}"
+        f"{run.name}: fewer than two folds have {a.results.primary.name}, the {PRIMARY} of {a.name}: set another "
+        f"there, or run {run.name} again with the code of {a.name}"
     )
 
 
