@@ -237,7 +237,7 @@ def test_a_store_that_cannot_be_written_is_told_once_and_costs_nothing_else(task
     unusable = FoldStore(tmp_path / "file" / "store", {fold: str(fold) for fold in FOLDS})
     results = dict(engine.run(task, FOLDS, compute(), store=unusable))
     assert (sorted(results), task.runs()) == (FOLDS, ONCE)
-    assert capsys.readouterr().err.count("  the fold store is not used: ") == 1
+    assert capsys.readouterr().err.count("  folds are trained, but not kept: ") == 1
 
 
 def test_ctrl_c_leaves_no_worker_and_one_line(tmp_path):

@@ -146,7 +146,7 @@ def test_a_store_that_cannot_be_used_costs_time_alone(repeated):
     (repeated.root / ".fold_store").touch()
     told = repeated.dvc("repro", "--no-run-cache", "--force", "--single-item", "train")
     assert sorted(trained(told)) == FOLDS
-    assert told.count("the fold store is not used: ") == 1
+    assert told.count("folds are trained, but not kept: ") == 1
     assert repeated.made() == before
 
 

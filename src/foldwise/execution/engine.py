@@ -90,7 +90,7 @@ def _finished(work: Work, missing: list[Fold], compute: Compute, inputs: Inputs)
         if arrays is None:
             continue
         if work.store and is_kept and (reason := work.store.write(fold, "finished", arrays)):
-            say(f"  the fold store is not used: {reason}")
+            say(f"  folds are trained, but not kept: {reason}")
             is_kept = False
         missing.remove(fold)
         yield fold, arrays
