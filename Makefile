@@ -70,4 +70,4 @@ VENV = @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <
 CHECK = @$(PIP) check && touch $@ || { echo "What is in .venv does not fit together: make clean, then the same again"; exit 1; }
 
 clean:
-	rm -rf .venv .fold_store
+	rm -rf .venv

@@ -29,9 +29,11 @@ def train(
     data = load_images(normalized)
     splits = load_folds(folds, len(data.train_labels))
     task = TrainFold(data, splits, params, files.read_arrays(weights))
-    keys = fold_keys(splits, not params.compute.reuse_folds, *task.depends_on)
-    fold_store = FoldStore(shared_by_copies(store), keys)
+    fold_store = FoldStore(shared_by_copies(store), fold_keys(splits, *task.depends_on))
     console.say(f"train: {params.model.name}, {len(splits)} folds, {params.train.epochs} epochs")
+    if not params.compute.reuse_folds:
+        fold_store.forget()
+        console.say("train: compute.reuse_folds is false: all folds are trained anew, also after an interruption")
     versions = libraries.installed()
     if unpinned := libraries.unlike(versions, requirements.read_text(encoding="utf-8")):
         console.say(f"train: {unpinned}: numbers may differ; `make -B .venv/installed` brings what is pinned")
@@ -47,5 +49,3 @@ def train(
         table = pd.concat(tables)[["repeat", "fold", *columns]].sort_values(["repeat", "fold", columns[0]])
         files.write_csv(curves / f"{name}.csv", table)
     files.write_json(curves / "libraries.json", versions)
-    if not params.compute.reuse_folds:
-        fold_store.remove()

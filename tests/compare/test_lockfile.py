@@ -56,12 +56,6 @@ def test_what_comes_from_an_address_is_a_source_that_is_not_said_to_have_changed
     assert lock.changed(["own"], PARAMETERS.__getitem__, {}.get) == []
 
 
-def test_parameters_go_by_the_names_that_they_have_today():
-    stages = {"train": {"cmd": "train", "params": {"params.yaml": {"train": {"hardest": 0.3, "lr": 0.1}}}}}
-    lock = Lock.of({"stages": stages}, {"stages": {"train": {"cmd": "train"}}})
-    assert lock.parameters == {"train.selective_backprop": 0.3, "train.lr": 0.1}
-
-
 def test_each_output_has_its_stage_and_digest(lock):
     assert lock.outputs() == [("split", "data/folds", "f1.dir"), ("evaluate", "predictions", "p1.dir")]
 

@@ -139,7 +139,7 @@ def test_finished_folds_are_found_and_not_run_again(task, compute, store):
 def test_the_console_counts_the_finished_folds(task, compute, store, capsys):
     for fold in FOLDS[:3]:
         store.write(fold, "finished", {})
-    anew = "`dvc exp run -f -s train -S compute.reuse_folds=false` trains all anew"
+    anew = "`dvc exp run -f -S compute.reuse_folds=false` trains all anew"
     list(engine.run(task, FOLDS, compute(), store=store))
     assert capsys.readouterr().err == f"  3 of 4 folds are from the fold store; {anew}\n"
 

@@ -11,6 +11,7 @@ import pytest
 import foldwise
 from foldwise import learning
 from foldwise.base import libraries
+from foldwise.base.errors import FoldwiseError
 from foldwise.data import pixels
 from foldwise.data.folds import Fold
 from foldwise.execution import fold_store
@@ -120,7 +121,8 @@ def test_a_place_that_cannot_be_written_is_told_and_read_as_empty(tmp_path):
     store = FoldStore(tmp_path / "file" / "store", {FOLD: "a"})
     assert store.write(FOLD, "finished", ARRAYS).endswith("cannot be written: Not a directory")
     assert store.read(FOLD, "finished") is None
-    store.remove()
+    with pytest.raises(FoldwiseError, match=r"cannot be removed \(Not a directory\): remove it, or set compute.reuse"):
+        store.forget()
 
 
 def test_a_full_disk_is_told(store, monkeypatch):
@@ -140,19 +142,19 @@ def test_what_may_only_be_read_is_read(store, monkeypatch):
     assert store.read(FOLD, "finished") is not None
 
 
-def test_a_run_may_remove_its_own_folds_alone(store):
-    FoldStore(store.directory, {OTHER: "c" * 32}).remove()
+def test_a_run_forgets_its_own_folds_alone(store):
+    FoldStore(store.directory, {OTHER: "c" * 32}).forget()
     assert store.read(FOLD, "finished") is not None
-    store.remove()
+    store.forget()
     assert list(store.directory.iterdir()) == []
 
 
 def test_equal_things_give_equal_keys(folds):
-    assert fold_keys(folds, False, *PARTS) == fold_keys(folds, False, *PARTS)
+    assert fold_keys(folds, *PARTS) == fold_keys(folds, *PARTS)
 
 
 def test_each_fold_has_a_key_of_its_own(folds):
-    keys = fold_keys(folds, False, *PARTS)
+    keys = fold_keys(folds, *PARTS)
     assert (list(keys), len(set(keys.values()))) == (list(folds), len(folds))
 
 
@@ -170,28 +172,22 @@ def test_each_fold_has_a_key_of_its_own(folds):
     ids=["array", "bytes", "text", "parameter", "fewer", "more", "order"],
 )
 def test_a_change_of_anything_that_counts_gives_all_folds_other_keys(parts, folds):
-    before, after = fold_keys(folds, False, *PARTS), fold_keys(folds, False, *parts)
+    before, after = fold_keys(folds, *PARTS), fold_keys(folds, *parts)
     assert set(before.values()) & set(after.values()) == set()
-
-
-def test_keys_asked_for_anew_are_never_given_again(folds):
-    one, other = fold_keys(folds, True, *PARTS), fold_keys(folds, True, *PARTS)
-    assert set(one.values()) & set(other.values()) == set()
 
 
 def test_a_fold_depends_on_its_own_images_alone(folds):
     changed = folds.assignments.copy()
     two, three = (np.flatnonzero(changed[0] == fold)[0] for fold in (2, 3))
     changed[0, two], changed[0, three] = 3, 2
-    before = fold_keys(folds, False, *PARTS)
-    after = fold_keys(replace(folds, assignments=changed), False, *PARTS)
+    before = fold_keys(folds, *PARTS)
+    after = fold_keys(replace(folds, assignments=changed), *PARTS)
     assert [before[Fold(0, fold)] == after[Fold(0, fold)] for fold in range(4)] == [True, True, False, False]
 
 
 def test_more_repeats_keep_the_keys_of_the_first(digits, deal, parameters):
     one, three = (
-        fold_keys(deal(digits.train_labels, parameters({"cv.repeats": repeats}).cv), False, *PARTS)
-        for repeats in (1, 3)
+        fold_keys(deal(digits.train_labels, parameters({"cv.repeats": repeats}).cv), *PARTS) for repeats in (1, 3)
     )
     assert one.items() <= three.items()
 
@@ -222,15 +218,15 @@ def edited(path, old, new):
     ],
 )
 def test_a_change_of_code_that_counts_gives_other_keys(module, old, new, package, folds):
-    before = fold_keys(folds, False, *PARTS)
+    before = fold_keys(folds, *PARTS)
     edited(package / module, old, new)
-    assert set(before.values()) & set(fold_keys(folds, False, *PARTS).values()) == set()
+    assert set(before.values()) & set(fold_keys(folds, *PARTS).values()) == set()
 
 
 def test_a_new_module_gives_other_keys(package, folds):
-    before = fold_keys(folds, False, *PARTS)
+    before = fold_keys(folds, *PARTS)
     (package / "learning" / "new.py").write_text("")
-    assert fold_keys(folds, False, *PARTS) != before
+    assert fold_keys(folds, *PARTS) != before
 
 
 @pytest.mark.parametrize(
@@ -239,7 +235,6 @@ def test_a_new_module_gives_other_keys(package, folds):
         ("learning/training.py", "too few for the split of early stopping", "not enough to stop early"),
         ("learning/training.py", "raise it to 3 or more", "raise it"),
         ("learning/optimization.py", "lower train.lr in params.yaml", "make train.lr smaller"),
-        ("learning/dry_run.py", "has a lazy layer that no image passes", "is lazy"),
         ("learning/training.py", '"""Take every image once', '"""Train on every image once'),
         ("learning/training.py", "# Of nearly equal size", "# About as large"),
         ("base/params.py", "input should be a number", "give a number"),
@@ -249,9 +244,9 @@ def test_a_new_module_gives_other_keys(package, folds):
     ],
 )
 def test_words_comments_and_what_changes_how_fast_keep_the_keys(module, old, new, package, folds):
-    before = fold_keys(folds, False, *PARTS)
+    before = fold_keys(folds, *PARTS)
     edited(package / module, old, new)
-    assert fold_keys(folds, False, *PARTS) == before
+    assert fold_keys(folds, *PARTS) == before
 
 
 def test_every_module_that_a_folds_training_runs_through_is_judged():
@@ -275,19 +270,40 @@ def test_a_text_counts_where_it_is_no_word_of_an_error():
     assert without_words("def f() -> str:\n    return 'a'") != without_words("def f() -> str:\n    return 'b'")
     assert without_words("raise E('a')") == without_words("raise E('b')")
     assert without_words("raise E(1)") != without_words("raise E(2)")
+    maybe = "def f() -> FoldwiseError | None:\n    return g({!r})"  # which may end no fold
+    assert without_words(maybe.format("a")) != without_words(maybe.format("b"))
+    always = "def f() -> FoldwiseError:\n    return g({!r})"
+    assert without_words(always.format("a")) == without_words(always.format("b"))
 
 
 @pytest.mark.parametrize("library", ["torch", "torchvision", "numpy", "scikit-learn"])
 def test_another_version_of_a_library_gives_other_keys(library, folds, monkeypatch):
-    before, installed = fold_keys(folds, False, *PARTS), libraries.installed()
+    before, installed = fold_keys(folds, *PARTS), libraries.installed()
     monkeypatch.setattr(libraries, "installed", lambda: installed | {library: "0.0"})
-    assert fold_keys(folds, False, *PARTS) != before
+    assert fold_keys(folds, *PARTS) != before
 
 
 def test_another_kind_of_processor_gives_other_keys(folds, monkeypatch):
-    before = fold_keys(folds, False, *PARTS)
+    before = fold_keys(folds, *PARTS)
     monkeypatch.setattr(fold_store.platform, "machine", lambda: "vax")
-    assert fold_keys(folds, False, *PARTS) != before
+    assert fold_keys(folds, *PARTS) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "vendor_id: a new one\n")
+    assert fold_store._processor()[1] == ["vendor_id: a new one"]
     monkeypatch.undo()
     monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {"found": ["SSE41"]}})
-    assert fold_keys(folds, False, *PARTS) != before
+    assert fold_keys(folds, *PARTS) != before
+
+
+@pytest.mark.parametrize("setting", ["ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES"])
+def test_what_chooses_the_processors_instructions_gives_other_keys(setting, folds, monkeypatch):
+    before = fold_keys(folds, *PARTS)
+    monkeypatch.setenv(setting, "AVX2")
+    assert fold_keys(folds, *PARTS) != before
+
+
+def test_which_images_are_trained_on_counts_and_not_only_those_held_out(folds, monkeypatch):
+    before = fold_keys(folds, *PARTS)
+    training = type(folds).training
+    monkeypatch.setattr(type(folds), "training", lambda own, fold: training(own, fold)[::2])
+    assert set(fold_keys(folds, *PARTS).values()) & set(before.values()) == set()

@@ -241,7 +241,7 @@ def by_workers(digits, deal, parameters, tmp_path_factory):
     for workers in (1, 2, 4):
         assigned, compute = deal(digits.train_labels, params.cv), params.compute.model_copy(update={"n_jobs": workers})
         task = TrainFold(digits, assigned, params, {})
-        store = FoldStore(tmp_path_factory.mktemp("store"), fold_keys(assigned, False, *task.depends_on))
+        store = FoldStore(tmp_path_factory.mktemp("store"), fold_keys(assigned, *task.depends_on))
         trained = dict(engine.run(task, list(assigned), compute, store=store, costs=task.costs))
         results[workers] = {(fold, name): array.tobytes() for fold in trained for name, array in trained[fold].items()}
     return results
@@ -300,6 +300,11 @@ def test_the_training_data_count_for_the_fold_store(what, keys, digits):
     assert keys(data=replace(digits, **{what: change(getattr(digits, what))})) != keys()
 
 
+@pytest.mark.parametrize("what", ["mean", "std"])
+def test_the_constants_of_the_data_set_count_for_the_fold_store(what, keys, digits):
+    assert keys(data=replace(digits, **{what: (0.25,)})) != keys()
+
+
 def test_the_number_of_classes_counts_for_the_fold_store(keys, digits):
     assert keys(data=replace(digits, classes=(*digits.classes, "10"))) != keys()
 
@@ -337,7 +342,7 @@ def keys(digits, deal, parameters):
     def keys(changes=None, data=digits, weights=None):
         params = parameters(changes)
         assigned = deal(digits.train_labels, params.cv)
-        return fold_keys(assigned, False, *TrainFold(data, assigned, params, weights or {}).depends_on)
+        return fold_keys(assigned, *TrainFold(data, assigned, params, weights or {}).depends_on)
 
     return keys
 

@@ -132,7 +132,7 @@ def test_after_an_interruption_only_what_is_missing_is_trained(interrupted, trai
 def test_after_an_interruption_the_console_tells_what_was_found(interrupted, train, capsys):
     capsys.readouterr()
     train()
-    anew = "`dvc exp run -f -s train -S compute.reuse_folds=false` trains all anew"
+    anew = "`dvc exp run -f -S compute.reuse_folds=false` trains all anew"
     assert capsys.readouterr().err.splitlines()[:2] == [
         "train: simple_cnn, 4 folds, 2 epochs",
         f"  2 of 4 folds are from the fold store; {anew}",
@@ -172,11 +172,13 @@ def test_more_repeats_train_those_that_are_new(train, trained):
     assert trained[0] == [Fold(repeat, fold) for repeat in (0, 1, 2) for fold in (0, 1)]
 
 
-def test_all_is_trained_anew_where_that_is_asked_for_and_leaves_the_store_as_it_is(train, trained, tmp_path):
+def test_all_is_trained_anew_where_that_is_asked_for_and_kept(train, trained, tmp_path):
     train()
     before = contents(tmp_path / "store")
     found = contents(train({"compute.reuse_folds": False}, out="anew"))
     assert (len(trained[0]), contents(tmp_path / "store")) == (8, before)
+    train(out="again")
+    assert len(trained[0]) == 8
     assert contents(tmp_path / "out") == found
 
 

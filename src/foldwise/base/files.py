@@ -136,9 +136,14 @@ def _mapped(path: Path) -> NDArray[Any]:
     return array
 
 
+def encoded(arrays: Arrays) -> bytes:
+    """Put named arrays into safetensors; no metadata, whose order would differ from process to process."""
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+
+
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write named arrays as safetensors; no metadata, whose order would differ from process to process."""
-    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
+    """Write named arrays as safetensors."""
+    write_bytes(path, encoded(arrays))
 
 
 def read_arrays(path: Path) -> Arrays:

@@ -26,7 +26,9 @@ from foldwise.base.portability import restart_portably
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load the script that comes first among the arguments, and run its stage with the others."""
-    script, *options = sys.argv[1:] if arguments is None else arguments
+    script, *options = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if not Path(script).is_file():
+        raise SystemExit(f"no stage {script}: python3 -m foldwise.base.stage stages/NAME.py --params params.yaml ...")
     stage = runpy.run_path(script)
     run(stage[Path(script).stem], str(stage["__doc__"]), options)
 

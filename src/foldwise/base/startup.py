@@ -24,7 +24,7 @@ _FOREIGN = (
     "TORCH_LOGS",
 )
 # These choose the processor's instructions, and with them the last digits; `compute.portable` sets some itself.
-_ROUNDING = ("ATEN_", "DNNL_", "MKL_", "NPY_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "OPENBLAS_", "TORCH_ALLOW_TF32_")
+ROUNDING = ("ATEN_", "DNNL_", "MKL_", "NPY_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "OPENBLAS_", "TORCH_ALLOW_TF32_")
 _HANDED_OVER = "FOLDWISE_HANDED_OVER"
 
 
@@ -33,7 +33,7 @@ def begin() -> None:
     interrupts.listen()
     if sys.path[0] == os.getcwd():  # noqa: PTH109 -- where `python -m` looks first, and a file of the user's may lie
         del sys.path[0]
-    foreign = _FOREIGN if portability.is_on() else _FOREIGN + _ROUNDING
+    foreign = _FOREIGN if portability.is_on() else _FOREIGN + ROUNDING
     for name in list(os.environ):
         if name.startswith(foreign):
             del os.environ[name]
@@ -60,8 +60,8 @@ def _run_elsewhere(lack: str) -> None:
     is_own = os.path.realpath(environment) == os.path.realpath(sys.prefix)
     if os.path.exists(python) and not is_own and _HANDED_OVER not in os.environ:  # noqa: PTH110
         command = [python, "-m", "foldwise.base.stage", *sys.argv[1:]]
-        os.execve(python, command, os.environ | {_HANDED_OVER: "1"})  # noqa: S606
-    stage = os.path.basename(sys.argv[1]).removesuffix(".py")  # noqa: PTH119
+        os.execve(python, command, dict(os.environ, **{_HANDED_OVER: "1"}))  # noqa: S606
+    stage = os.path.splitext(os.path.basename(sys.argv[1]))[0]  # noqa: PTH119, PTH122
     if is_own:
         line = f"{environment} {lack}: `make -B .venv/installed` brings what requirements.lock pins"
     else:

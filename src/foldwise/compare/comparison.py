@@ -150,7 +150,7 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
         primary=primary,
         a=_side(a, a),
         b=_side(b, a),
-        parameters=_differing(a.parameters, b.parameters),
+        parameters=_differing(_of_recipe(a), _of_recipe(b)),
         sources=tuple(_differing(a.sources, b.sources)),
         notes=tuple(_notes(a, b)),
         unlike=unlike,
@@ -214,6 +214,11 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
         mcnemar=mcnemar(a_right, b_right),
         identical=identical,
     )
+
+
+def _of_recipe(run: Run) -> dict[str, Any]:
+    """The parameters, without that which asks another question of the same results."""
+    return {name: value for name, value in run.parameters.items() if name != PRIMARY}
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

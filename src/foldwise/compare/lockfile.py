@@ -9,7 +9,6 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.base.params import RENAMED
 
 
 def _one_line(cmd: Any) -> str:
@@ -103,9 +102,9 @@ class Lock(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All parameters that stages depend on, by the names that they have today."""
+        """All parameters that stages depend on."""
         recorded = [values for stage in self.stages.values() for values in stage.params.values()]
-        return {RENAMED.get(name, name): value for values in recorded for name, value in _flat(values)}
+        return {name: value for values in recorded for name, value in _flat(values)}
 
     def lineage(self, *stages: str) -> list[str]:
         """Names of `stages` and of all that their outputs were made from, nearest first.

@@ -5,12 +5,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from foldwise.base import files, libraries
 from foldwise.base.errors import FoldwiseError
+from foldwise.base.params import Evaluate
 from foldwise.compare.lockfile import Lock, Output, value_of
 from foldwise.data.folds import Folds
 from foldwise.data.folds import load as load_folds
@@ -97,7 +98,7 @@ def read(name: str, directory: Path) -> Run:
         stages = lock.lineage(outputs["predictions"].stage, outputs["scores"].stage)
         # Not dvc.lock's: what is asked of the results does not change them.
         primary = str(value_of(PRIMARY, opened.yaml("params.yaml")) or "accuracy")
-        if primary not in SCORES:
+        if primary not in get_args(Evaluate.model_fields["primary"].annotation):
             raise FoldwiseError(f"{PRIMARY} is {primary}, which is no score: `foldwise summary` says which there are")
         versions, unpinned = _libraries(opened, lock, stages)
         return Run(

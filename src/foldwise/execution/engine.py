@@ -63,7 +63,7 @@ def run(
     if len(missing) < len(folds):
         say(
             f"  {len(folds) - len(missing)} of {len(folds)} folds are from the fold store; "
-            "`dvc exp run -f -s train -S compute.reuse_folds=false` trains all anew"
+            "`dvc exp run -f -S compute.reuse_folds=false` trains all anew"
         )
     if not missing:
         return

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from foldwise import learning
 from foldwise.base import libraries
 from foldwise.base.errors import FoldwiseError
-from foldwise.base.files import Arrays, write_bytes
+from foldwise.base.files import Arrays, encoded, write_bytes
+from foldwise.base.startup import ROUNDING
 from foldwise.data import pixels
 from foldwise.data.folds import Fold, Folds
 
@@ -58,7 +60,7 @@ class FoldStore:
         str
             Why they cannot be kept; empty if they are.
         """
-        content = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+        content = encoded(arrays)
         try:
             write_bytes(self._path(fold, kind), self._proof(fold, content) + content)
         except FoldwiseError as error:
@@ -83,11 +85,15 @@ class FoldStore:
             os.utime(path)  # what is used stays longest
         return load(content)
 
-    def remove(self) -> None:
-        """Remove what is kept under these keys."""
-        for fold in self.keys:
-            for kind in ("finished", "epoch"):
-                self._remove(self._path(fold, kind))
+    def forget(self) -> None:
+        """Remove what is kept under these keys; FoldwiseError if that cannot be."""
+        for path in (self._path(fold, kind) for fold in self.keys for kind in ("finished", "epoch")):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise FoldwiseError(
+                    f"{path} cannot be removed ({error.strerror}): remove it, or set compute.reuse_folds to true"
+                ) from error
 
     def _path(self, fold: Fold, kind: str) -> Path:
         return self.directory / f"repeat-{fold.repeat}-fold-{fold.fold}-{self.keys[fold]}.{kind}"
@@ -114,24 +120,34 @@ class FoldStore:
             size -= freed
 
 
-def fold_keys(folds: Folds, anew: bool, *parts: Any) -> dict[Fold, str]:
+def fold_keys(folds: Folds, *parts: Any) -> dict[Fold, str]:
     """Give each fold a key of all that its training depends on.
 
     Parameters
     ----------
     folds : Folds
-        Of a fold, its place, by which its randomness is seeded, its held-out images, and how many there are in all.
-    anew : bool
-        Give keys that no run has had before, nor will have.
+        Of a fold, its place, by which its randomness is seeded, and its training and held-out images count.
     *parts : array, bytes, or anything with a faithful `repr`
-        What all folds depend on: data, recipe, weights to start from. The code of a fold's training, the libraries, and
-        the kind of processor are added.
+        What all folds depend on: data, recipe, weights to start from. The code of a fold's training, the libraries, the
+        processor and what chooses its instructions are added.
     """
-    processor = platform.machine(), np.show_config(mode="dicts")["SIMD Extensions"].get("found")
-    common = (*parts, *_code(), libraries.installed(), processor, os.urandom(16) if anew else b"")
-    digests = b"".join(map(_digest, (*common, folds.assignments.shape[1])))
-    # The images that are not held out are those trained on.
-    return {fold: _digest(digests + _digest((*fold,)) + _digest(folds.held_out(fold))).hex()[:32] for fold in folds}
+    settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(ROUNDING))
+    common = (*parts, *_code(), sys.version_info[:2], libraries.installed(), _processor(), settings)
+    digests = b"".join(map(_digest, common))
+    keys = {}
+    for fold in folds:
+        own = (*fold,), folds.training(fold), folds.held_out(fold)
+        keys[fold] = _digest(digests + b"".join(map(_digest, own))).hex()[:32]
+    return keys
+
+
+def _processor() -> tuple[Any, ...]:
+    """What is known of the processor: the last digits depend on its kind."""
+    names: Any = platform.processor()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = sorted({line for line in lines if line.startswith(("vendor_id", "model name", "CPU part"))})
+    return platform.machine(), names, np.show_config(mode="dicts")["SIMD Extensions"].get("found")
 
 
 def _digest(part: Any) -> bytes:
@@ -150,19 +166,14 @@ def _code() -> Iterator[str]:
 def without_words(source: str) -> str:
     """Put a module's code in a form that comments, docstrings, line breaks and the words of errors do not change.
 
-    The words of an error are the texts in a `raise` statement, and in a function that gives a `FoldwiseError`.
+    The words of an error are the texts in a `raise` statement, and in a function that always gives a `FoldwiseError`.
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        gives_error = (
-            isinstance(node, ast.FunctionDef) and node.returns and "FoldwiseError" in ast.unparse(node.returns)
-        )
-        if isinstance(node, ast.Raise) or gives_error:
-            texts = [part for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            texts = [node.value]
-        else:
-            continue
-        for text in texts:
-            text.value = ""
+        returns = ast.unparse(node.returns) if isinstance(node, ast.FunctionDef) and node.returns else ""
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Raise) or returns == "FoldwiseError" or is_docstring:
+            for text in ast.walk(node):
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    text.value = ""
     return ast.dump(tree)

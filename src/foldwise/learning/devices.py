@@ -17,7 +17,7 @@ def prepare(compute: Compute) -> torch.device:
         If PyTorch does not see the device.
     """
     torch.set_num_threads(compute.threads_per_fold)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which CUDA's deterministic matrix products ask for
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # which CUDA's deterministic matrix products ask for
     # The same as use_deterministic_algorithms(True), which would load PyTorch's compiler as well.
     torch.set_deterministic_debug_mode("error")
     # Filling fresh memory costs a fifteenth of the time, and nothing reads it before it is written.

@@ -77,12 +77,13 @@ class TrainFold:
 
     @property
     def depends_on(self) -> tuple[Any, ...]:
-        """What decides how any fold is trained, besides its images, its place, code, libraries and processor."""
+        """What decides how any fold is trained, besides its indices, its place, code, libraries and processor."""
         data, params = self.images, self.params
         recipe = params.train, params.model.name, params.model.freeze, params.normalize, params.compute.rounding
         weights = [(name, array.dtype, array.shape, array) for name, array in sorted(self.weights.items())]
-        arrays = data.train_images, data.train_labels
-        return recipe, data.shape, len(data.classes), *arrays, *(part for named in weights for part in named)
+        device = _graphics() if params.compute.device != "cpu" else ()
+        pixels = data.shape, data.mean, data.std, data.train_images, data.train_labels
+        return recipe, device, len(data.classes), *pixels, *(part for named in weights for part in named)
 
     @property
     def costs(self) -> list[float]:
@@ -171,6 +172,14 @@ class TrainFold:
         steps = sum(steps_by_epoch(self.params.train, n))
         if steps < FEW_STEPS:
             job.note(f"{n} images make only {steps} steps in all: lower train.batch_size or raise train.epochs")
+
+
+def _graphics() -> tuple[Any, ...]:
+    """What is known of the GPU and of what computes on it."""
+    import torch
+
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return names, torch.version.cuda, torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
 
 
 def _describe(row: list[float], epochs: int) -> str:
