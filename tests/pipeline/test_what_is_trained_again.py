@@ -98,7 +98,12 @@ EDITS = {
     "Ray's backend": ("src/foldwise/ray_backend.py", "HEAD_SECONDS = 15.0", "HEAD_SECONDS = 16.0", set()),
     "a report of compare": ("src/foldwise/compare/reports.py", "(no such parameter)", "(none)", set()),
     "a plot": ("src/foldwise/evaluation/plots.py", '"font.size": 9', '"font.size": 8', {"aggregate"}),
-    "a score": ("src/foldwise/evaluation/scores.py", "bins: int = 15", "bins: int = 14", {"evaluate", "aggregate"}),
+    "a score": (
+        "src/foldwise/evaluation/scores.py",
+        "decimals: int = 2",
+        "decimals: int = 1",
+        {"evaluate", "aggregate"},
+    ),
 }
 
 
