@@ -93,7 +93,7 @@ class Comparison:
     parameters : dict of str to dict
         Parameters that differ, each with its value in "a" and in "b"; a run that does not know the parameter has none.
     sources : tuple of str
-        Files of code or pins that differ.
+        Folders and files of code, and pins, that differ.
     notes : tuple of str
         What the reader should know besides.
     unlike : tuple of str

@@ -159,7 +159,7 @@ def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
 
 
 def _remedy(comparison: Comparison) -> str:
-    """Say how to get runs that can be paired: by a whole command, which also turns what else makes B's recipe."""
+    """Say how to get runs that can be paired: by a whole command, which also sets what else makes B's recipe."""
     # The mirror brings the same files.
     differing = {name: both for name, both in comparison.parameters.items() if name != "data.mirror"}
     pairing = [name for name in differing if name.startswith(("data.", "cv."))]
