@@ -52,7 +52,13 @@ class Steps:
         """Give one row per round: bare step, training loop, the same frozen and without augmentation, prediction."""
         prepare(self.params.compute)
         train = self.params.train.model_copy(
-            update={"epochs": 2, "patience": 0, "selective_backprop": 1.0, "freeze_first_layer_after": 1}
+            update={
+                "epochs": 2,
+                "patience": 0,
+                "importance_sampling": 1.0,
+                "unaugmented_epochs": 0,
+                "freeze_first_layer_after": 1,
+            }
         )
         plain = train.model_copy(update={"augment": "none"})
         random = np.random.default_rng(0)

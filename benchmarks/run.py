@@ -68,8 +68,9 @@ ENTRIES = {
     "f": (
         "Foldwise, all images and layers",
         "foldwise_train.py",
-        "The same with `train.selective_backprop: 1` and `train.freeze_first_layer_after: 0`, because skorch and "
-        "Fabric take all images and train all layers in each epoch: what they are held against.",
+        "The same with `train.importance_sampling: 1`, `train.freeze_first_layer_after: 0` and "
+        "`train.unaugmented_epochs: 0`, because skorch and Fabric take all images, train all layers and augment in "
+        "each epoch: what they are held against.",
     ),
 }
 # Foldwise's own runs are spread over the whole time, so that a machine that slows down or speeds up does not favour it.
@@ -81,7 +82,7 @@ LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "
 
 def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
     """Run all entries in turn."""
-    full = {"train.selective_backprop": 1, "train.freeze_first_layer_after": 0}
+    full = {"train.importance_sampling": 1, "train.freeze_first_layer_after": 0, "train.unaugmented_epochs": 0}
     own = {parameter: recipe("default")[parameter] for parameter in full}
     entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
     if quick:
@@ -120,7 +121,7 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
         rates |= json.loads(run.output.splitlines()[-1])
         say(part, run)
     n = workspace.n_images
-    sizes = [1.0] + [train["selective_backprop"]] * (train["epochs"] - 1)
+    sizes = [1.0] + [train["importance_sampling"]] * (train["epochs"] - 1)
     free = sizes[: train["freeze_first_layer_after"] or None]
     watched = min(WATCHED, n // K)
 

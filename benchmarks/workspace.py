@@ -19,6 +19,7 @@ SAME_FOR_ALL = recipe("default") | {
     "cv.strategy": "stratified",
     "cv.repeats": 1,
     "cv.seed": SEED,
+    "train.batch_size": 256,  # what the default takes where a fold has as many images
     "compute.device": "cpu",
     "compute.backend": "loky",
     "compute.n_jobs": -1,

@@ -69,7 +69,7 @@ def test_changing_a_parameter_leaves_the_others(script):
 
 def test_a_recipe_is_read(script):
     content, default = parameters(script("workspace")).model_dump(), script("shared").recipe("default")
-    assert script("workspace").changed(content, default) == content
+    assert script("workspace").changed(content, default | {"train.batch_size": 256}) == content
     assert default["model.weights_file"] is None
 
 

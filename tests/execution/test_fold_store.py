@@ -212,7 +212,8 @@ def edited(path, old, new):
     [
         ("learning/training.py", "        optimizer.step()\n", "        optimizer.step()\n        optimizer.step()\n"),
         ("learning/training.py", "WATCHED = 4000", "WATCHED = 4001"),
-        ("learning/augmentation.py", "MAX_SHIFT = 2 ", "MAX_SHIFT = 3 "),
+        ("learning/augmentation.py", "\nMAX_SHIFT = 1 / 28", "\nMAX_SHIFT = 1 / 27"),
+        ("learning/selection.py", "FEWEST = 10_000", "FEWEST = 10_001"),
         ("learning/models.py", 'list(named)[-1].rpartition(".")[0]', 'list(named)[-1].rpartition("_")[0]'),
         ("data/pixels.py", "_BLOCK = 4096", "_BLOCK = 4097"),
     ],

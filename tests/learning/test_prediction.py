@@ -57,15 +57,18 @@ def test_coarse_logits_are_made_float32_before_the_softmax(model):
 def moved(image, down, right):
     """Move by whole pixels, with 0 where nothing comes in."""
     found = torch.zeros_like(image)
-    for row, column in np.ndindex(8, 8):
-        if 0 <= row - down < 8 and 0 <= column - right < 8:
+    height, width = image.shape[1:]
+    for row, column in np.ndindex(height, width):
+        if 0 <= row - down < height and 0 <= column - right < width:
             found[:, row, column] = image[:, row - down, column - right]
     return found
 
 
-def test_shifts_give_the_mean_logits_of_an_image_and_its_four_neighbours(model):
-    image = images(1)[0]
+@pytest.mark.parametrize(("height", "width", "down", "right"), [(28, 40, 1, 1), (8, 56, 0, 2), (8, 8, 0, 0)])
+def test_shifts_give_the_mean_logits_of_an_image_and_its_four_neighbours(height, width, down, right):
+    model = nn.Sequential(Scale(), nn.Flatten(), nn.Linear(height * width, 4))
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, height, width), np.uint8))
     with torch.no_grad():
-        five = torch.stack([moved(image, *by) for by in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))])
+        five = torch.stack([moved(image, *by) for by in ((0, 0), (down, 0), (-down, 0), (0, right), (0, -right))])
         expected = model.eval()(five).mean(dim=0).log_softmax(dim=0)
     assert torch.allclose(log_probabilities(model, image[None], "shift")[0], expected, atol=1e-5)

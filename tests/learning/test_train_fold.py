@@ -173,9 +173,20 @@ def test_a_recipe_of_few_steps_is_told_once(train, capsys):
 
 
 def test_later_epochs_cost_less_where_they_take_fewer_images_or_train_fewer_layers(digits, deal, parameters):
-    recipe = parameters({"train.epochs": 4, "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2})
-    task = TrainFold(digits, deal(digits.train_labels, recipe.cv), recipe, {})
-    assert task.costs == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]
+    recipe = {"train.epochs": 4, "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2}
+
+    def costs(network):
+        params = parameters(recipe | {"model.name": network})
+        return TrainFold(digits, deal(digits.train_labels, params.cv), params, {}).costs
+
+    assert costs("compact") == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]
+    assert costs("cnn") == [1, 0.5, 0.5, 0.5]
+
+
+def test_the_first_layer_of_networks_that_it_was_not_tried_on_is_not_frozen(train):
+    for network, is_frozen in ("compact", True), ("cnn", False):
+        one, two = (train({"model.name": network, "train.freeze_first_layer_after": after}) for after in (0, 1))
+        assert (same(one, two) != one.keys()) == is_frozen
 
 
 def test_a_short_fold_keeps_none(train, store):
@@ -349,7 +360,7 @@ def keys(digits, deal, parameters):
 
 def test_every_parameter_that_the_stage_depends_on_counts_for_the_fold_store(digits, deal, parameters):
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
-    params = parameters()
+    params = parameters({"model.name": "compact"})  # whose first layer can be frozen
     assigned = deal(digits.train_labels, params.cv)
     before = repr(TrainFold(digits, assigned, params, {}).depends_on)
     for name in stage["params"]:

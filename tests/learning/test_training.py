@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, pairwise
@@ -14,7 +15,7 @@ from torch.nn import functional
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
 from foldwise.data.folds import Fold
-from foldwise.learning import training
+from foldwise.learning import selection, training
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.randomness import streams
 from foldwise.learning.training import Samples, Training, fit
@@ -173,15 +174,47 @@ def test_every_training_image_is_taken_once_an_epoch(greys, parameters):
 class Graded(Watched):
     """Know the class of each image, the darker the less certainly."""
 
+    def __init__(self, sharpness=1):
+        super().__init__()
+        self.sharpness = sharpness
+
     def logits(self, n):
         greys = torch.tensor((self.trained_on if self.training else self.evaluated_on)[-1]).long()
-        return super().logits(n) + functional.one_hot(greys % 10, 10) * greys[:, None] / 80
+        return super().logits(n) + functional.one_hot(greys % 10, 10) * self.sharpness * greys[:, None] / 80
 
 
 def test_later_epochs_take_the_share_of_the_images_with_the_highest_losses(greys, parameters):
     model = Graded()
     trained(greys, parameters({"train.selective_backprop": 0.4, "train.lr": 1e-6, "train.epochs": 3}).train, model)
     assert [sorted(chain(*model.trained_on[start : start + 2])) for start in (4, 6)] == [list(range(24))] * 2
+
+
+def test_later_epochs_take_images_of_larger_gradient_more_often_but_all_at_times(greys, parameters, monkeypatch):
+    monkeypatch.setattr(selection, "FEWEST", 20)
+    model = Graded(sharpness=5)
+    recipe = {"train.importance_sampling": 0.4, "train.lr": 1e-9, "train.epochs": 60}
+    trained(greys, parameters(recipe).train, model)
+    taken = Counter(chain(*model.trained_on[STEPS:]))
+    assert (sum(taken.values()), taken.keys()) == (59 * 24, set(range(59)))
+    dark, light = (sum(taken[grey] for grey in greys) for greys in (range(20), range(39, 59)))
+    assert dark > 1.5 * light
+
+
+def test_images_count_as_many_as_they_stand_for(greys, parameters, monkeypatch):
+    monkeypatch.setattr(selection, "FEWEST", 20)
+    monkeypatch.setattr(
+        training, "by_importance", lambda gradients, count, random: (np.arange(24), np.arange(24, dtype=np.float32))
+    )
+    state = trained(greys, parameters({"train.importance_sampling": 0.4, "train.lr": 1e-9}).train, Graded())
+    each = state.seen[0, :24]
+    assert np.dot(state.losses[STEPS:], [12, 12]) == pytest.approx(float((torch.arange(24) * each).sum()), rel=1e-5)
+
+
+def test_few_images_are_all_taken_by_importance_sampling(greys, parameters):
+    sampled, all_of_them = (
+        trained(greys, parameters(recipe).train, network()) for recipe in ({"train.importance_sampling": 0.4}, {})
+    )
+    assert bits(sampled.model) == bits(all_of_them.model)
 
 
 def test_an_epochs_training_scores_are_of_all_images_when_they_were_last_seen(greys, parameters):
@@ -260,10 +293,18 @@ def test_augmentation_leaves_held_out_images_as_they_are(greys, parameters):
     assert model.evaluated_on == [HELD_OUT.tolist()] * 2
 
 
-@pytest.mark.parametrize("kind", ["shift", "affine"])
-def test_augmentation_changes_what_is_learnt(kind, samples, parameters):
-    plain, augmented = (trained(samples, parameters({"train.augment": name}).train) for name in ("none", kind))
-    assert bits(plain.model) != bits(augmented.model)
+def test_augmentation_changes_what_is_learnt_until_the_last_epochs(samples, parameters):
+    changes = {"train.augment": "affine", "train.epochs": 3}
+
+    def losses(changes):
+        return trained(samples, parameters(changes | {"train.epochs": 3}).train).losses
+
+    plain, affine = losses({}), losses(changes)
+    for epochs, same in ((3, plain), (9, plain), (0, affine)):
+        assert losses(changes | {"train.unaugmented_epochs": epochs}) == same
+    most = losses(changes | {"train.unaugmented_epochs": 1})
+    assert most[: 2 * STEPS] == affine[: 2 * STEPS]
+    assert most[2 * STEPS] != affine[2 * STEPS]
 
 
 def test_bfloat16_leaves_the_weights_in_float32(samples, parameters):

@@ -13,7 +13,7 @@ from dvc.utils.hydra import apply_overrides
 from foldwise.base.params import load
 from foldwise.learning.models import NETWORKS
 
-RECIPES = {path.name: path.read_text() for path in sorted((ROOT / "recipes").iterdir())}
+RECIPES = {path.name: path.read_text() for path in sorted((ROOT / "recipes").iterdir()) if not path.suffix}
 # Parameters of these sections that are no part of a recipe.
 OTHERS = {"train.seed", "evaluate.temperature", "evaluate.primary"}
 

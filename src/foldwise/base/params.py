@@ -19,6 +19,7 @@ def _no_bool(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(gt=0, le=1)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 # scikit-learn's and NumPy's seeds are 32 bits wide.
@@ -82,7 +83,7 @@ class Train(_Section):
 
     seed: Seed
     epochs: Count
-    batch_size: Count
+    batch_size: Count | None
     optimizer: Literal["sgd", "adam", "adamw", "muon"]
     lr: Positive
     momentum: Fraction
@@ -90,14 +91,18 @@ class Train(_Section):
     schedule: Literal["constant", "one_cycle", "cosine"]
     label_smoothing: Fraction
     augment: Literal["none", "shift", "affine"]
+    unaugmented_epochs: Annotated[int, Field(strict=True, ge=0)]
     precision: Literal["float32", "bfloat16"]
-    selective_backprop: Annotated[Number, Field(gt=0, le=1)]
+    importance_sampling: Share
+    selective_backprop: Share
     freeze_first_layer_after: Annotated[int, Field(strict=True, ge=0)]
     patience: Annotated[int, Field(strict=True, ge=0)]
     inner_fraction: Fraction
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.importance_sampling < 1 and self.selective_backprop < 1:
+            raise ValueError("train.importance_sampling and train.selective_backprop exclude each other: set one to 1")
         if self.patience and not self.inner_fraction:
             raise ValueError("train.patience stops on an inner split: set train.inner_fraction above 0, say to 0.1")
         return self

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-MAX_SHIFT = 2  # pixels
+# Shares of the height and of the width: a pixel of 28, and two of them. Two of 28 taken whole cost clothes two points.
+MAX_SHIFT = 1 / 28
+MAX_AFFINE_SHIFT = 1 / 14
 MAX_ROTATION = math.radians(10)
 MAX_SCALING = 0.1  # share of the size
 
@@ -22,8 +24,9 @@ def augment(images: Tensor, kind: Literal["none", "shift", "affine"], random: np
     images : (B, C, H, W) uint8
         Raw pixels.
     kind : {"none", "shift", "affine"}
-        `shift` moves by up to 2 whole pixels each way; `affine` also rotates by up to 10 degrees and scales by up to
-        10 %, between pixels. What comes in at the border is 0.
+        `shift` moves by whole pixels, up to a 28th of the side each way, and so leaves images under 15 pixels as they
+        are; `affine` moves by up to a 14th, rotates by up to 10 degrees and scales by up to 10 %, between pixels. What
+        comes in at the border is 0.
     random : numpy.random.Generator
         Draws the changes, on the CPU whatever the device.
 
@@ -38,10 +41,16 @@ def augment(images: Tensor, kind: Literal["none", "shift", "affine"], random: np
     return images
 
 
+def max_shift(side: int) -> int:
+    """Pixels by which `shift` moves images of a height or width at most."""
+    return round(MAX_SHIFT * side)
+
+
 def _shift(images: Tensor, random: np.random.Generator) -> Tensor:
     n, _, height, width = images.shape
-    down, right = random.integers(0, 2 * MAX_SHIFT + 1, size=(2, n))
-    windows = functional.pad(images, (MAX_SHIFT,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    rows, columns = max_shift(height), max_shift(width)
+    down, right = random.integers(0, [[2 * rows + 1], [2 * columns + 1]], size=(2, n))
+    windows = functional.pad(images, (columns, columns, rows, rows)).unfold(2, height, 1).unfold(3, width, 1)
     # On the CPU NumPy gathers twice as fast; from another device it would have to fetch the images first.
     gather = _gather_by_numpy if images.device.type == "cpu" else _gather_by_torch
     return gather(windows, down, right)
@@ -64,8 +73,8 @@ def _affine(images: Tensor, random: np.random.Generator) -> Tensor:
     # affine_grid's unit is half the image's size; shapes other than square need the sides' ratio.
     theta = np.array(
         [
-            [cosine, -sine * height / width, 2 * MAX_SHIFT * right / width],
-            [sine * width / height, cosine, 2 * MAX_SHIFT * down / height],
+            [cosine, -sine * height / width, 2 * MAX_AFFINE_SHIFT * right],
+            [sine * width / height, cosine, 2 * MAX_AFFINE_SHIFT * down],
         ],
         dtype=np.float32,
     ).transpose(2, 0, 1)

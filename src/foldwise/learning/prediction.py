@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foldwise.learning.augmentation import max_shift
+
 # Large enough to keep the vector units busy, small enough that a batch's activations stay in a core's cache.
 BATCH_SIZE = 256
 
-# Where `augment="shift"` looks: in place, and a pixel up, down, left and right of it.
+# Where `augment="shift"` looks, in its largest shifts: in place, up, down, left and right of it.
 MOVES = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
 
 
@@ -24,8 +26,8 @@ def log_probabilities(model: nn.Module, images: Tensor, augment: Literal["none",
     images : (N, C, H, W) uint8
         Raw pixels, on the device of the model.
     augment : {"none", "shift"}
-        `shift` takes the mean of the logits of each image as it is and moved by one pixel each way; what comes in at
-        the border is 0.
+        `shift` takes the mean of the logits of each image as it is and moved as far as in training each way; what
+        comes in at the border is 0.
 
     Returns
     -------
@@ -40,8 +42,10 @@ def log_probabilities(model: nn.Module, images: Tensor, augment: Literal["none",
 
     def mean_logits(batch: Tensor) -> Tensor:
         height, width = batch.shape[2:]
-        padded = functional.pad(batch, (1, 1, 1, 1))
-        moved = [padded[:, :, down : down + height, right : right + width] for down, right in MOVES]
+        rows, columns = max_shift(height), max_shift(width)
+        padded = functional.pad(batch, (columns, columns, rows, rows))
+        corners = [(down * rows, right * columns) for down, right in MOVES]
+        moved = [padded[:, :, down : down + height, right : right + width] for down, right in corners]
         return torch.stack([logits(images) for images in moved]).mean(dim=0)
 
     predict = mean_logits if augment == "shift" else logits

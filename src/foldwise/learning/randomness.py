@@ -16,6 +16,7 @@ class Streams(NamedTuple):
     order: np.random.SeedSequence
     augmentation: np.random.SeedSequence
     dropout: np.random.SeedSequence
+    selection: np.random.SeedSequence
 
 
 def streams(seed: int, fold: Fold) -> Streams:

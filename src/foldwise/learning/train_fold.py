@@ -12,10 +12,11 @@ import numpy as np
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import Arrays
-from foldwise.base.params import Params
+from foldwise.base.params import Params, Train
 from foldwise.data.folds import Fold, Folds
 from foldwise.data.images import Images
 from foldwise.data.pixels import pixel_statistics
+from foldwise.learning.selection import images_by_epoch, steps_by_epoch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+# The networks whose first layer may be frozen early: of others nobody knows what it does to them.
+FROZEN_EARLY = ("compact", "wide")
 
 # What an image costs while the first layer of `compact` is frozen, of what it costs before.
 FROZEN_COST = 0.65
@@ -76,10 +80,16 @@ class TrainFold:
     weights: Arrays
 
     @property
+    def train(self) -> Train:
+        """The recipe as it is for this network."""
+        is_frozen = self.params.model.name in FROZEN_EARLY
+        return self.params.train if is_frozen else self.params.train.model_copy(update={"freeze_first_layer_after": 0})
+
+    @property
     def depends_on(self) -> tuple[Any, ...]:
         """What decides how any fold is trained, besides its indices, its place, code, libraries and processor."""
         data, params = self.images, self.params
-        recipe = params.train, params.model.name, params.model.freeze, params.normalize, params.compute.rounding
+        recipe = self.train, params.model.name, params.model.freeze, params.normalize, params.compute.rounding
         weights = [(name, array.dtype, array.shape, array) for name, array in sorted(self.weights.items())]
         device = _graphics() if params.compute.device != "cpu" else ()
         pixels = data.shape, data.mean, data.std, data.train_images, data.train_labels
@@ -88,10 +98,12 @@ class TrainFold:
     @property
     def costs(self) -> list[float]:
         """Cost of each epoch, about, in units of one over all images."""
-        train = self.params.train
-        shares = [1.0] + [train.selective_backprop] * (train.epochs - 1)
+        train, n = self.train, len(self.folds.training(next(iter(self.folds))))
         frozen_from = train.freeze_first_layer_after or math.inf
-        return [share * (FROZEN_COST if epoch >= frozen_from else 1.0) for epoch, share in enumerate(shares)]
+        return [
+            images / n * (FROZEN_COST if epoch >= frozen_from else 1.0)
+            for epoch, images in enumerate(images_by_epoch(train, n))
+        ]
 
     def __call__(self, fold: Fold, job: Job) -> Arrays | None:
         """Give the weights under their own names, and the curves, `epochs` (epochs, columns) and `losses` (steps,).
@@ -102,7 +114,7 @@ class TrainFold:
         from foldwise.learning.randomness import streams
         from foldwise.learning.training import Training, fit
 
-        train = self.params.train
+        train = self.train
         random = streams(train.seed, fold)
         samples = self._samples(fold)
         training = Training.start(self._network(fold, random).to(samples.images.device), train)
@@ -164,14 +176,13 @@ class TrainFold:
         """Tell of what is probably not meant."""
         import torch
 
-        from foldwise.learning.training import steps_by_epoch
-
         if samples.images.device.type == "cpu" and torch.cuda.is_available():
             job.note("a GPU is there and not used: `-S compute.device=cuda` would use it")
         n = len(samples.training)
-        steps = sum(steps_by_epoch(self.params.train, n))
+        steps = sum(steps_by_epoch(self.train, n))
         if steps < FEW_STEPS:
-            job.note(f"{n} images make only {steps} steps in all: lower train.batch_size or raise train.epochs")
+            smaller = "lower train.batch_size or " if self.train.batch_size else ""
+            job.note(f"{n} images make only {steps} steps in all: {smaller}raise train.epochs")
 
 
 def _graphics() -> tuple[Any, ...]:

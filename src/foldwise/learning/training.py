@@ -18,6 +18,7 @@ from foldwise.learning.augmentation import augment
 from foldwise.learning.optimization import Muon, diverged, first_layer, learning_rate, make_optimizer
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.randomness import Streams, generator, seed_torch
+from foldwise.learning.selection import batch_size, by_importance, hardest, images_by_epoch, steps_by_epoch
 
 # Held-out images that are predicted after an epoch: a curve needs no more, and all would take a sixth of the time.
 WATCHED = 4000
@@ -54,8 +55,9 @@ class Training:
         For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
     losses : list of float
         Loss of each finished step.
-    seen : (2, N) float32 tensor
-        Loss of each image, and whether it was classified correctly, when it was last trained on.
+    seen : (3, N) float32 tensor
+        Of each image when it was last trained on: its loss, whether it was classified correctly, and the norm of the
+        loss's gradient in its logits.
     best : dict
         Under early stopping, the weights of the best epoch so far.
     best_epoch : int
@@ -118,7 +120,7 @@ def fit(
         if inner is not None and epoch - training.best_epoch > train.patience:
             break
         _train_epoch(training, samples, indices, train, streams, epoch)
-        seen = training.seen[:, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
+        seen = training.seen[:2, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
         stride = 1 if epoch + 1 == train.epochs else math.ceil(len(samples.held_out) / WATCHED)
         training.epochs.append([epoch + 1, *seen, *_score(training, samples, samples.held_out[::stride], train)])
         if inner is not None:
@@ -131,26 +133,20 @@ def fit(
         training.model.load_state_dict(training.best)
 
 
-def steps_by_epoch(train: Train, n: int) -> list[int]:
-    """Steps of each epoch on n training images: all of them in the first, those selected in the others."""
-    sizes = [n] + [math.ceil(train.selective_backprop * n)] * (train.epochs - 1)
-    return [math.ceil(size / train.batch_size) for size in sizes]
-
-
 def _check_batches(model: nn.Module, train: Train, n: int) -> None:
     """Refuse batches of one image where they are normalised; from three images a batch on, only one image makes one."""
     _train_mode(model)
     normalised = any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules())
-    sizes = (n, math.ceil(train.selective_backprop * n))[: train.epochs]
-    if normalised and any(size < 2 * math.ceil(size / train.batch_size) for size in sizes):
+    epochs = zip(images_by_epoch(train, n), steps_by_epoch(train, n), strict=True)
+    if normalised and any(images < 2 * steps for images, steps in epochs):
         raise _too_small_batches(train, n)
 
 
 def _too_small_batches(train: Train, n: int) -> FoldwiseError:
-    what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
+    what = f"train.batch_size is {batch_size(train, n)}: raise it to 3 or more"
     if n == 1:
         what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
-    elif math.ceil(train.selective_backprop * n) == 1:
+    elif images_by_epoch(train, n)[-1] == 1:
         enough = math.ceil(200 / n) / 100
         what = f"train.selective_backprop leaves one of {n} images: raise it to {enough:g} or more"
     return FoldwiseError(f"batches of one image are too few for batch normalisation, and {what}")
@@ -159,23 +155,18 @@ def _too_small_batches(train: Train, n: int) -> FoldwiseError:
 def _train_epoch(
     training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
 ) -> None:
-    """Take every image once; after the first epoch, those of highest loss alone.
-
-    Source: Jiang et al., "Accelerating deep learning by focusing on the biggest losers" (2019), with each image's loss
-    from when it was last trained on.
-    """
+    """Take every image once; after the first epoch, as many as the recipe selects."""
     model, optimizer, device = training.model, training.optimizer, samples.images.device
     steps = steps_by_epoch(train, len(indices))
     first_step = len(training.losses)
     if epoch == 0:
-        training.seen = torch.zeros((2, len(samples.labels)), device=device)
-    else:
-        ranked = np.argsort(-training.seen[0].cpu().numpy()[indices], kind="stable")
-        indices = indices[np.sort(ranked[: math.ceil(train.selective_backprop * len(indices))])]
+        training.seen = torch.zeros((3, len(samples.labels)), device=device)
+    indices, weights = _selected(training, indices, train, streams, epoch)
     order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
     # Of nearly equal size: no image is left out, and none makes a batch alone.
     batches = order.tensor_split(steps[epoch])
     augmentation = generator(streams.augmentation, epoch)
+    kind = train.augment if epoch < train.epochs - train.unaugmented_epochs else "none"
     seed_torch(streams.dropout, epoch)
     losses = torch.empty(steps[epoch], device=device)
     if train.freeze_first_layer_after and epoch >= train.freeze_first_layer_after:
@@ -187,21 +178,44 @@ def _train_epoch(
         rate = learning_rate(first_step + step, sum(steps), train.schedule, train.lr)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        images, labels = augment(samples.images[batch], train.augment, augmentation), samples.labels[batch]
+        images, labels = augment(samples.images[batch], kind, augmentation), samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
             logits = model(images.contiguous(memory_format=torch.channels_last))
             each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
-            loss = each.mean()
+            loss = each.mean() if weights is None else (each * weights[batch]).mean()
         losses[step] = loss.detach()
         if device.type == "cpu":  # on another device a look at each step would make it wait
             _check_finite(losses[step : step + 1], first_step + step, training, train)
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        training.seen[:, batch] = torch.stack([each.detach().float(), (logits.argmax(dim=1) == labels).float()])
+        _note(training.seen, batch, logits.detach().float(), labels, each.detach().float(), train.label_smoothing)
 
     _check_finite(losses, first_step, training, train)
     training.losses += losses.tolist()
+
+
+def _selected(
+    training: Training, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
+) -> tuple[NDArray[np.int64], Tensor | None]:
+    """Which of the training images an epoch takes, and what each image counts; None if all count alike."""
+    count = images_by_epoch(train, len(indices))[epoch]
+    if count == len(indices):
+        return indices, None
+    losses, _, gradients = training.seen.cpu().numpy()[:, indices]
+    if train.selective_backprop < 1:
+        return indices[hardest(losses, count)], None
+    places, weights = by_importance(gradients, count, generator(streams.selection, epoch))
+    of_all = torch.zeros_like(training.seen[0])
+    of_all[torch.from_numpy(indices[places]).to(of_all.device)] = torch.from_numpy(weights).to(of_all.device)
+    return indices[places], of_all
+
+
+def _note(seen: Tensor, batch: Tensor, logits: Tensor, labels: Tensor, losses: Tensor, smoothing: float) -> None:
+    """Note of each image of a batch what its loss, its class and its gradient have been."""
+    targets = functional.one_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing / logits.shape[1]
+    gradients = (torch.softmax(logits, dim=1) - targets).norm(dim=1)
+    seen[:, batch] = torch.stack([losses, (logits.argmax(dim=1) == labels).float(), gradients])
 
 
 def _check_finite(losses: Tensor, first_step: int, training: Training, train: Train) -> None:
