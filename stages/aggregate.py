@@ -9,6 +9,7 @@ from foldwise.base.params import Params
 from foldwise.data.folds import load as load_folds
 from foldwise.data.images import load as load_images
 from foldwise.evaluation import plots as pictures
+from foldwise.evaluation.findings import findings
 from foldwise.evaluation.headline import describe
 from foldwise.evaluation.results import Results
 from foldwise.evaluation.scores import SCORES
@@ -54,3 +55,5 @@ def aggregate(
     for name, image in images.items():
         files.write_bytes(plots / "images" / f"{name}.png", image)
     console.say(describe(summary))
+    for line in findings(results, is_rescaled=rescaled is not None):
+        console.say(f"aggregate: {line}")
