@@ -1,0 +1,178 @@
+"""Recipes on data of many kinds: wrong labels, other images, few of them, classes of unequal size; one table.
+
+All are run in turn on the same five folds, through the package itself. Test images always have their right labels.
+"""
+
+import argparse
+import itertools
+import resource
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from shared import NORMALIZED, SEED, K, recipe
+from workspace import Workspace, changed
+
+from foldwise.base.params import Params
+from foldwise.data import folds, images
+from foldwise.data.images import Images
+from foldwise.evaluation.calibration import cross_fit_temperature, reliability
+from foldwise.execution import engine
+from foldwise.learning.predict_fold import PredictFold
+from foldwise.learning.train_fold import TrainFold
+from foldwise.sources import subsets
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "recipes/README.md"
+RECIPES = ("default", "plain", "simple_cnn")
+WRONG = (10, 20, 30)  # per cent
+FEW = 3000
+PAIR = ("4", "9")
+OF_PAIR = (5700, 300)  # 95 to 5
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one recipe reached on one data set, mean over folds and seeds: fractions, and processor seconds of training."""
+
+    held_out: float
+    test: float
+    calibration_error: float
+    rescaled: float
+    seconds: float
+
+
+def wrong_labels(data: Images, share: float) -> Images:
+    """Give a share of the training images another label, drawn evenly from the others."""
+    random = np.random.default_rng(0)
+    labels = data.train_labels.copy()
+    wrong = random.choice(len(labels), round(share * len(labels)), replace=False)
+    labels[wrong] = (labels[wrong] + random.integers(1, len(data.classes), len(wrong))) % len(data.classes)
+    return Images.measured(data.name, data.classes, (data.train_images, labels), (data.test_images, data.test_labels))
+
+
+def few(data: Images, n: int) -> Images:
+    """Keep n training images, each class's share of them."""
+    kept = subsets.part(data.train_labels, n)
+    train = data.train_images[kept], data.train_labels[kept]
+    return Images.measured(data.name, data.classes, train, (data.test_images, data.test_labels))
+
+
+def two_classes(data: Images, pair: tuple[str, str], counts: tuple[int, int]) -> Images:
+    """Keep two classes, of the training images so many of each; of the test images all."""
+    first, second = map(data.classes.index, pair)
+
+    def of_pair(pixels: np.ndarray, labels: np.ndarray, counts: tuple[int | None, int | None]):  # type: ignore[type-arg]
+        kept = np.concatenate(
+            [np.flatnonzero(labels == label)[:count] for label, count in zip((first, second), counts, strict=True)]
+        )
+        kept.sort()
+        return pixels[kept], (labels[kept] == second).astype(np.int64)
+
+    train = of_pair(data.train_images, data.train_labels, counts)
+    return Images.measured(data.name, pair, train, of_pair(data.test_images, data.test_labels, (None, None)))
+
+
+def rows(workspace: Workspace) -> Iterator[tuple[str, Images]]:
+    """Give each data set with its name in the table."""
+
+    def data(name: str) -> Images:
+        workspace.change({"data.name": name})
+        workspace.run("dvc repro -q normalize")
+        # Into memory: the next data set takes the place of the files.
+        found = images.load(workspace.folder / NORMALIZED)
+        train, test = (found.train_images, found.train_labels), (found.test_images, found.test_labels)
+        return Images.measured(name, found.classes, *(tuple(map(np.array, part)) for part in (train, test)))  # type: ignore[arg-type]
+
+    fashion, digits, mnist = map(data, ("fashion_mnist", "digits", "mnist"))
+    yield "MNIST", mnist
+    for per_cent in WRONG:
+        yield f"MNIST, {per_cent} % of the training labels wrong", wrong_labels(mnist, per_cent / 100)
+    yield f"MNIST, {FEW:,} images", few(mnist, FEW)
+    yield f"MNIST, {PAIR[0]} and {PAIR[1]}, {OF_PAIR[0]:,} and {OF_PAIR[1]} images", two_classes(mnist, PAIR, OF_PAIR)
+    yield "Fashion-MNIST", fashion
+    yield "digits", digits
+
+
+def processor_seconds() -> float:
+    """Seconds that processors have worked for the workers that have ended: a busy machine changes them little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(data: Images, params: Params, folder: Path) -> Figures:
+    """Train and predict all folds."""
+    folds.save(folder, folds.assign(data.train_labels, params.cv), params.cv)
+    splits = folds.load(folder, len(data.train_labels))
+    task = TrainFold(data, splits, params, {})
+    started = processor_seconds()
+    trained = dict(engine.run(task, list(splits), params.compute, costs=task.costs))
+    seconds = processor_seconds() - started
+    for arrays in trained.values():
+        del arrays["epochs"], arrays["losses"]
+    predict = PredictFold(data, splits, params)
+    out_of_fold = np.empty((1, len(data.train_labels), len(data.classes)), np.float32)
+    right = []
+    for fold, arrays in engine.run(predict, list(splits), params.compute, inputs=lambda fold: (trained[fold],)):
+        out_of_fold[0, splits.held_out(fold)] = arrays["held_out"]
+        right.append((arrays["test"].argmax(axis=1) == data.test_labels).mean())
+    rescaled, _ = cross_fit_temperature(out_of_fold, data.train_labels, splits.assignments)
+    errors = [reliability(each[0], data.train_labels).calibration_error for each in (out_of_fold, rescaled)]
+    held_out = (out_of_fold[0].argmax(axis=1) == data.train_labels).mean()
+    return Figures(float(held_out), float(np.mean(right)), *errors, seconds)
+
+
+def mean(of_seeds: list[Figures]) -> Figures:
+    """Mean over runs of one recipe on one data set."""
+    return Figures(*map(statistics.mean, zip(*(vars(figures).values() for figures in of_seeds), strict=True)))
+
+
+def table(found: list[tuple[str, str, Figures]]) -> str:
+    """Put the figures into Markdown; the time is relative to the first recipe's on the same data."""
+    lines = [
+        "| data | recipe | held-out folds, % | test set, % | calibration error | after temperature | time |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for title, group in itertools.groupby(found, key=lambda row: row[0]):
+        first = None
+        for _, name, it in group:
+            first = first or it.seconds
+            percentages = (it.held_out, it.test, it.calibration_error, it.rescaled)
+            figures = " | ".join(f"{100 * value:.2f}" for value in percentages)
+            lines.append(f"| {title} | {name} | {figures} | {it.seconds / first:.1f} |")
+            title = ""
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipes", nargs="+", default=RECIPES, metavar="NAME", help="others than the table's")
+    parser.add_argument("--only", default="", metavar="WORDS", help="data sets whose name begins so")
+    parser.add_argument("--seeds", type=int, default=2, help="runs of each, whose mean is given")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(HERE.parent)}")
+    options = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="foldwise-robustness-") as folder:
+        workspace = Workspace(HERE.parent, Path(folder))
+        content = yaml.safe_load((workspace.folder / "params.yaml").read_text())
+        for title, data in rows(workspace):
+            if not title.startswith(options.only):
+                continue
+            for name in options.recipes:
+                of_seeds = []
+                for seed in range(options.seeds):
+                    changes = recipe(name) | {"train.seed": seed, "cv.k": K, "cv.seed": SEED}
+                    params = Params.model_validate(changed(content, changes))
+                    of_seeds.append(measured(data, params, Path(folder) / "data/folds"))
+                found.append((title, name, mean(of_seeds)))
+                print(*found[-1], file=sys.stderr, flush=True)
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
