@@ -19,8 +19,11 @@ from pathlib import Path
 import report
 from measure import Measured, measure
 from report import Entry, Growth, Parts
-from shared import K, recipe
-from workspace import Workspace
+from shared import K
+from workspace import SAME_FOR_ALL, Workspace
+
+from foldwise.base.params import Train
+from foldwise.learning.selection import images_by_epoch
 
 HERE = Path(__file__).resolve().parent
 ENTRIES = {
@@ -83,7 +86,7 @@ LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "
 def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
     """Run all entries in turn."""
     full = {"train.importance_sampling": 1, "train.freeze_first_layer_after": 0, "train.unaugmented_epochs": 0}
-    own = {parameter: recipe("default")[parameter] for parameter in full}
+    own = {parameter: SAME_FOR_ALL[parameter] for parameter in full}
     entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
     if quick:
         workspace.change({"train.epochs": QUICK_EPOCHS})
@@ -121,7 +124,8 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
         rates |= json.loads(run.output.splitlines()[-1])
         say(part, run)
     n = workspace.n_images
-    sizes = [1.0] + [train["importance_sampling"]] * (train["epochs"] - 1)
+    of_fold = n * (K - 1) // K
+    sizes = [images / of_fold for images in images_by_epoch(Train(**train), of_fold)]
     free = sizes[: train["freeze_first_layer_after"] or None]
     watched = min(WATCHED, n // K)
 

@@ -69,7 +69,8 @@ def test_changing_a_parameter_leaves_the_others(script):
 
 def test_a_recipe_is_read(script):
     content, default = parameters(script("workspace")).model_dump(), script("shared").recipe("default")
-    assert script("workspace").changed(content, default | {"train.batch_size": 256}) == content
+    filled = {"train.batch_size": 256, "train.freeze_first_layer_after": 1}
+    assert script("workspace").changed(content, default | filled) == content
     assert default["model.weights_file"] is None
 
 
@@ -247,3 +248,46 @@ def test_a_full_run_has_all_tables(run, capsys):
     run()
     titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("#")]
     assert titles == ["# Results", "## Side by side", "## Where the time goes", "## Growth", "## What must hold"]
+
+
+@pytest.fixture
+def robustness(script):
+    return script("robustness")
+
+
+def test_so_many_labels_are_wrong_as_the_table_says(robustness, digits):
+    noisy = robustness.wrong_labels(digits, 0.25)
+    changed = noisy.train_labels != digits.train_labels
+    assert changed.sum() == 20
+    assert set(noisy.train_labels) == set(range(10))
+    assert np.array_equal(noisy.test_labels, digits.test_labels)
+    assert np.array_equal(robustness.wrong_labels(digits, 0.25).train_labels, noisy.train_labels)
+
+
+def test_two_classes_are_kept_as_they_are(robustness, digits):
+    pair = robustness.two_classes(digits, ("4", "9"), (5, 2))
+    assert (pair.classes, np.bincount(pair.train_labels).tolist()) == (("4", "9"), [5, 2])
+    fours, nines = (digits.test_images[digits.test_labels == label] for label in (4, 9))
+    assert np.array_equal(pair.test_images[pair.test_labels == 0], fours)
+    assert np.array_equal(pair.test_images[pair.test_labels == 1], nines)
+
+
+def test_few_images_have_all_classes(robustness, digits):
+    assert np.bincount(robustness.few(digits, 20).train_labels).tolist() == [2] * 10
+
+
+def test_the_figures_of_a_recipe_are_those_of_its_folds(robustness, digits, parameters, tmp_path):
+    found = robustness.measured(digits, parameters({"train.epochs": 40, "cv.k": 2}), tmp_path)
+    assert 0.7 < found.held_out <= 1
+    assert 0.7 < found.test <= 1
+    assert found.seconds > 0
+
+
+def test_the_table_gives_times_relative_to_the_first_recipe(robustness):
+    one, two = (robustness.Figures(0.5, 0.75, 0.01, 0.02, seconds) for seconds in (4, 6))
+    lines = robustness.table([("digits", "default", one), ("digits", "plain", two), ("MNIST", "default", two)])
+    assert lines.splitlines()[2:] == [
+        "| digits | default | 50.00 | 75.00 | 1.00 | 2.00 | 1.0 |",
+        "|  | plain | 50.00 | 75.00 | 1.00 | 2.00 | 1.5 |",
+        "| MNIST | default | 50.00 | 75.00 | 1.00 | 2.00 | 1.0 |",
+    ]

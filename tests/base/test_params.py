@@ -107,6 +107,8 @@ REFUSED_VALUES = [
     ("train.batch_size", "-8", "train.batch_size is -8: input should be greater than or equal to 1"),
     ("train.optimizer", "Adam", "train.optimizer is 'Adam': input should be 'sgd', 'adam', 'adamw' or 'muon'"),
     ("train.selective_backprop", "0", "train.selective_backprop is 0: input should be greater than 0"),
+    ("train.importance_sampling", "1.5", "train.importance_sampling is 1.5: input should be less than or equal to 1"),
+    ("train.unaugmented_epochs", "-1", "train.unaugmented_epochs is -1: input should be greater than or equal to 0"),
     (
         "train.freeze_first_layer_after",
         "-1",
@@ -197,6 +199,10 @@ REFUSED_TEXTS = {
     "pretrained and a file": (
         changed("model.pretrained", "true").replace("weights_file:", "weights_file: a.pth"),
         ": model.pretrained and model.weights_file exclude each other: set one of them",
+    ),
+    "two ways to leave images out": (
+        changed("train.selective_backprop", "0.3"),
+        ": train.importance_sampling and train.selective_backprop exclude each other: set one to 1",
     ),
     "patience without a split": (
         re.sub("inner_fraction: [0-9.]+", "inner_fraction: 0", changed("train.patience", "3")),

@@ -192,7 +192,7 @@ def die(fold, job):
     [
         (4, 4, "set compute.n_jobs to 2"),
         (2, 64, "set compute.n_jobs to 1"),  # 32 would still run both
-        (1, 64, "lower train.batch_size or set another model.name"),
+        (1, 64, "set a smaller train.batch_size or another model.name"),
     ],
 )
 def test_of_workers_that_die_fewer_are_told_than_were_at_work(n, n_jobs, told, compute):

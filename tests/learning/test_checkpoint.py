@@ -59,12 +59,16 @@ def outcome(state):
 
 
 @pytest.mark.parametrize("patience", [0, 2])
+@pytest.mark.parametrize("selection", ["importance_sampling", "selective_backprop"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_training_goes_on_from_any_epoch_to_the_same_bits(optimizer, patience, samples, parameters, tmp_path):
+def test_training_goes_on_from_any_epoch_to_the_same_bits(
+    optimizer, selection, patience, samples, parameters, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("foldwise.learning.selection.FEWEST", 10)
     changes = {"train.optimizer": optimizer, "train.patience": patience, "train.epochs": 5, "train.inner_fraction": 0.4}
-    changes |= {"train.lr": 0.3 if optimizer == "sgd" else 0.03, "train.weight_decay": 0.01, "train.augment": "shift"}
+    changes |= {"train.lr": 0.3 if optimizer == "sgd" else 0.03, "train.weight_decay": 0.01, "train.augment": "affine"}
     train = parameters(
-        changes | {"train.schedule": "one_cycle", "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2}
+        changes | {"train.schedule": "one_cycle", f"train.{selection}": 0.5, "train.freeze_first_layer_after": 2}
     ).train
     state = train_and_keep(samples, train, tmp_path)
     expected = outcome(state)

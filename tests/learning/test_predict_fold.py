@@ -6,7 +6,7 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Fold
 from foldwise.execution.jobs import Job
 from foldwise.execution.schedule import Part
-from foldwise.learning import models
+from foldwise.learning import augmentation, models
 from foldwise.learning.predict_fold import PredictFold
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.train_fold import TrainFold
@@ -61,7 +61,8 @@ def test_predictions_are_those_of_the_folds_model(part, trained, predict, digits
     assert np.allclose(predicted, expected, atol=1e-5)
 
 
-def test_predictions_may_be_means_over_shifts(trained, predict):
+def test_predictions_may_be_means_over_shifts(trained, predict, monkeypatch):
+    monkeypatch.setattr(augmentation, "MAX_SHIFT", 1 / 8)
     plain, shifted = predict(trained), predict(trained, {"evaluate.augment": "shift"})
     assert not same(plain, shifted)
 

@@ -69,6 +69,7 @@ def test_shifts_give_the_mean_logits_of_an_image_and_its_four_neighbours(height,
     model = nn.Sequential(Scale(), nn.Flatten(), nn.Linear(height * width, 4))
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, height, width), np.uint8))
     with torch.no_grad():
-        five = torch.stack([moved(image, *by) for by in ((0, 0), (down, 0), (-down, 0), (0, right), (0, -right))])
+        moves = dict.fromkeys(((0, 0), (down, 0), (-down, 0), (0, right), (0, -right)))
+        five = torch.stack([moved(image, *by) for by in moves])
         expected = model.eval()(five).mean(dim=0).log_softmax(dim=0)
     assert torch.allclose(log_probabilities(model, image[None], "shift")[0], expected, atol=1e-5)

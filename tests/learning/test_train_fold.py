@@ -163,30 +163,43 @@ def test_a_long_fold_keeps_its_last_epoch(train, store, monkeypatch):
     assert store.read(FOLD, "epoch")["epochs"].shape == (2, 5)
 
 
-def test_a_recipe_of_few_steps_is_told_once(train, capsys):
-    train(position=0)
-    train(position=1)
-    told = "60 images make only 8 steps in all: lower train.batch_size or raise train.epochs"
+@pytest.mark.parametrize(
+    ("batch_size", "told"),
+    [
+        (16, "8 steps in all: set train.batch_size below 16 or raise train.epochs"),
+        (None, "4 steps in all: set train.batch_size below 32 or raise train.epochs"),
+    ],
+)
+def test_a_recipe_of_few_steps_is_told_once(batch_size, told, train, capsys):
+    train({"train.batch_size": batch_size}, position=0)
+    train({"train.batch_size": batch_size}, position=1)
     assert [line for line in capsys.readouterr().err.splitlines() if "steps" in line] == [
-        f"  repeat 0 fold 1 (1 of 4)  {told}"
+        f"  repeat 0 fold 1 (1 of 4)  60 images make only {told}"
     ]
 
 
 def test_later_epochs_cost_less_where_they_take_fewer_images_or_train_fewer_layers(digits, deal, parameters):
-    recipe = {"train.epochs": 4, "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2}
-
-    def costs(network):
-        params = parameters(recipe | {"model.name": network})
-        return TrainFold(digits, deal(digits.train_labels, params.cv), params, {}).costs
-
-    assert costs("compact") == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]
-    assert costs("cnn") == [1, 0.5, 0.5, 0.5]
+    recipe = parameters({"train.epochs": 4, "train.selective_backprop": 0.5, "train.freeze_first_layer_after": 2})
+    task = TrainFold(digits, deal(digits.train_labels, recipe.cv), recipe, {})
+    assert task.costs == [1, 0.5, 0.5 * FROZEN_COST, 0.5 * FROZEN_COST]
 
 
-def test_the_first_layer_of_networks_that_it_was_not_tried_on_is_not_frozen(train):
-    for network, is_frozen in ("compact", True), ("cnn", False):
-        one, two = (train({"model.name": network, "train.freeze_first_layer_after": after}) for after in (0, 1))
-        assert (same(one, two) != one.keys()) == is_frozen
+@pytest.mark.parametrize(("network", "frozen"), [("compact", 1), ("wide", 1), ("cnn", 0), ("simple_cnn", 0)])
+def test_where_it_is_left_open_only_networks_are_frozen_that_it_was_tried_on(network, frozen, digits, deal, parameters):
+    params = parameters({"model.name": network, "train.freeze_first_layer_after": None})
+    folds = deal(digits.train_labels, params.cv)
+    assert TrainFold(digits, folds, params, {}).train.freeze_first_layer_after == frozen
+    asked = parameters({"model.name": network, "train.freeze_first_layer_after": 3})
+    assert TrainFold(digits, folds, asked, {}).train == asked.train
+
+
+def test_a_recipe_without_an_augmented_epoch_is_told(train, capsys):
+    changes = {"train.augment": "shift", "train.epochs": 2}
+    for epochs in (2, 1):
+        train(changes | {"train.unaugmented_epochs": epochs}, position=0)
+    told = "no epoch is augmented: set train.unaugmented_epochs below train.epochs, or train.augment to none"
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "augment" in line] == [f"  repeat 0 fold 1 (1 of 4)  {told}"]
 
 
 def test_a_short_fold_keeps_none(train, store):
@@ -360,7 +373,7 @@ def keys(digits, deal, parameters):
 
 def test_every_parameter_that_the_stage_depends_on_counts_for_the_fold_store(digits, deal, parameters):
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]
-    params = parameters({"model.name": "compact"})  # whose first layer can be frozen
+    params = parameters()
     assigned = deal(digits.train_labels, params.cv)
     before = repr(TrainFold(digits, assigned, params, {}).depends_on)
     for name in stage["params"]:

@@ -210,6 +210,31 @@ def test_images_count_as_many_as_they_stand_for(greys, parameters, monkeypatch):
     assert np.dot(state.losses[STEPS:], [12, 12]) == pytest.approx(float((torch.arange(24) * each).sum()), rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0, 0.2])
+def test_what_is_noted_of_an_image_is_the_norm_of_its_losss_gradient_in_the_logits(smoothing, samples, parameters):
+    class Fixed(Watched):
+        def logits(self, n):
+            self.given = torch.linspace(-2, 3, 10 * n).view(n, 10).sin() * 3 + super().logits(n)
+            if self.given.requires_grad:
+                self.given.retain_grad()
+            return self.given
+
+    model = Fixed()
+    recipe = {"train.batch_size": 59, "train.epochs": 1, "train.label_smoothing": smoothing}
+    found = []
+
+    def keep(state):
+        found.append(state.seen.clone())
+
+    given = []
+    model.register_forward_hook(lambda _, __, output: given.append(output) if output.requires_grad else None)
+    trained(samples, parameters(recipe).train, model, keep)
+    assert len(given) == 1
+    order = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(*FOLD, 2, 0))).permutation(TRAINING)
+    expected = 59 * given[0].grad.norm(dim=1)  # the loss is the mean over the batch
+    torch.testing.assert_close(found[0][2, order], expected)
+
+
 def test_few_images_are_all_taken_by_importance_sampling(greys, parameters):
     sampled, all_of_them = (
         trained(greys, parameters(recipe).train, network()) for recipe in ({"train.importance_sampling": 0.4}, {})

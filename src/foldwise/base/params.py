@@ -95,7 +95,7 @@ class Train(_Section):
     precision: Literal["float32", "bfloat16"]
     importance_sampling: Share
     selective_backprop: Share
-    freeze_first_layer_after: Annotated[int, Field(strict=True, ge=0)]
+    freeze_first_layer_after: Annotated[int, Field(strict=True, ge=0)] | None
     patience: Annotated[int, Field(strict=True, ge=0)]
     inner_fraction: Fraction
 

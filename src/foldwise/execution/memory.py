@@ -21,6 +21,6 @@ def remedy(at_a_time: int) -> str:
     fewer = (
         f"set compute.n_jobs to {at_a_time // 2}"
         if at_a_time > 1
-        else "lower train.batch_size or set another model.name"
+        else "set a smaller train.batch_size or another model.name"
     )
     return f"if memory is short, {fewer}; {interrupts.remedy()}"

@@ -24,9 +24,9 @@ def augment(images: Tensor, kind: Literal["none", "shift", "affine"], random: np
     images : (B, C, H, W) uint8
         Raw pixels.
     kind : {"none", "shift", "affine"}
-        `shift` moves by whole pixels, up to a 28th of the side each way, and so leaves images under 15 pixels as they
-        are; `affine` moves by up to a 14th, rotates by up to 10 degrees and scales by up to 10 %, between pixels. What
-        comes in at the border is 0.
+        `shift` moves by whole pixels, about a 28th of the side each way at most, and so leaves images under 15 pixels
+        as they are; `affine` moves by up to a 14th, rotates by up to 10 degrees and scales by up to 10 %, between
+        pixels. What comes in at the border is 0.
     random : numpy.random.Generator
         Draws the changes, on the CPU whatever the device.
 

@@ -12,7 +12,7 @@ from foldwise.learning.augmentation import max_shift
 BATCH_SIZE = 256
 
 # Where `augment="shift"` looks, in its largest shifts: in place, up, down, left and right of it.
-MOVES = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 @torch.inference_mode()
@@ -44,7 +44,8 @@ def log_probabilities(model: nn.Module, images: Tensor, augment: Literal["none",
         height, width = batch.shape[2:]
         rows, columns = max_shift(height), max_shift(width)
         padded = functional.pad(batch, (columns, columns, rows, rows))
-        corners = [(down * rows, right * columns) for down, right in MOVES]
+        # Small images are moved by no pixel, and need to be looked at once.
+        corners = dict.fromkeys(((1 + down) * rows, (1 + right) * columns) for down, right in MOVES)
         moved = [padded[:, :, down : down + height, right : right + width] for down, right in corners]
         return torch.stack([logits(images) for images in moved]).mean(dim=0)
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from foldwise.base.params import Train
 
-# Images that later epochs take at least: fewer are soon passed over, and none of them can be spared.
+# Images that later epochs take at least: of fewer none can be spared, and they take little time.
 FEWEST = 10_000
 
 # What each image's chance to be taken has beside its gradient, so that no image counts for very many others.
@@ -46,12 +46,12 @@ def by_importance(
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Draw `count` of n images, the more probably the larger their gradient, and weigh each by what it stands for.
 
-    The weighted mean over those drawn has the mean over all n images as its expectation, whatever their labels: unlike
-    the hardest images, it does not change what is learnt.
+    The mean of any quantity over those drawn, each times its weight, has the mean over all n images as its expectation,
+    whatever their labels: unlike that over the hardest images, it leaves the expected gradient as it is.
 
     Source: Katharopoulos and Fleuret, "Not all samples are created equal: deep learning with importance sampling"
     (2018), with gradients from when each image was last trained on; drawn without replacement by systematic sampling
-    (Madow 1949).
+    (Madow 1949), and weighed as by Horvitz and Thompson (1952).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def by_importance(
     -------
     places : (count,) int, ascending
     weights : (count,) float32
-        Mean 1.
+        count / n of the inverse of each one's chance; 1 in the mean of many draws.
     """
     scores = gradients.astype(np.float64) + LEAST_SCORE
     ordered = -np.sort(-scores)
@@ -76,5 +76,4 @@ def by_importance(
     order = random.permutation(len(scores))
     passed = np.floor(np.cumsum(chances[order]) + random.random())
     drawn = np.sort(order[np.diff(passed, prepend=0) > 0])
-    weights = 1 / chances[drawn]
-    return drawn, (weights / weights.mean()).astype(np.float32)
+    return drawn, (count / len(scores) / chances[drawn]).astype(np.float32)

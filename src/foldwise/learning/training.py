@@ -18,7 +18,7 @@ from foldwise.learning.augmentation import augment
 from foldwise.learning.optimization import Muon, diverged, first_layer, learning_rate, make_optimizer
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.randomness import Streams, generator, seed_torch
-from foldwise.learning.selection import batch_size, by_importance, hardest, images_by_epoch, steps_by_epoch
+from foldwise.learning.selection import by_importance, hardest, images_by_epoch, steps_by_epoch
 
 # Held-out images that are predicted after an epoch: a curve needs no more, and all would take a sixth of the time.
 WATCHED = 4000
@@ -54,7 +54,7 @@ class Training:
     epochs : list of list of float
         For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
     losses : list of float
-        Loss of each finished step.
+        Loss of each finished step, weighed as its images are.
     seen : (3, N) float32 tensor
         Of each image when it was last trained on: its loss, whether it was classified correctly, and the norm of the
         loss's gradient in its logits.
@@ -143,7 +143,7 @@ def _check_batches(model: nn.Module, train: Train, n: int) -> None:
 
 
 def _too_small_batches(train: Train, n: int) -> FoldwiseError:
-    what = f"train.batch_size is {batch_size(train, n)}: raise it to 3 or more"
+    what = f"train.batch_size is {train.batch_size}: raise it to 3 or more"
     if n == 1:
         what = "one image is all there is: raise data.subset or cv.k, or set model.name to a network without it"
     elif images_by_epoch(train, n)[-1] == 1:
@@ -155,7 +155,7 @@ def _too_small_batches(train: Train, n: int) -> FoldwiseError:
 def _train_epoch(
     training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
 ) -> None:
-    """Take every image once; after the first epoch, as many as the recipe selects."""
+    """Take every image once; after the first epoch, those that the recipe selects."""
     model, optimizer, device = training.model, training.optimizer, samples.images.device
     steps = steps_by_epoch(train, len(indices))
     first_step = len(training.losses)
