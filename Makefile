@@ -10,7 +10,7 @@ repro: .venv/installed
 	foldwise summary
 
 test: .venv/installed lint
-	pytest
+	pytest -n 2
 
 # The slow tests, and those that need a browser, another processor's emulator, or Ray, which they bring along.
 test-all: .venv/installed
@@ -18,9 +18,11 @@ test-all: .venv/installed
 	tests/qemu/install.sh
 	pytest -m qemu --no-cov & emulated=$$!; pytest -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
 
-# The comparison with the alternatives, about an hour on two quiet cores; QUICK=1: a few minutes, writes nothing.
+# The comparison with the alternatives, about an hour on two quiet cores, then the recipes on data of many kinds, about
+# three quarters of one; QUICK=1: a few minutes, writes nothing.
 bench: .venv/installed
 	python benchmarks/run.py $(if $(QUICK),--quick)
+	python benchmarks/robustness.py $(if $(QUICK),--only digits,--write)
 
 lint: .venv/installed
 	ruff check .
