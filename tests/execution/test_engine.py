@@ -247,7 +247,7 @@ def test_ctrl_c_leaves_no_worker_and_one_line(tmp_path):
         "from foldwise.execution import engine\n"
         "from foldwise.data.folds import Fold\n"
         "def task(fold, job):\n"
-        "    print(os.getpid(), flush=True)\n"
+        "    os.write(1, (str(os.getpid()) + chr(10)).encode())  # whole, also beside another's\n"
         "    time.sleep(60)\n"
         "def wait(params):\n"
         "    compute = params.compute.model_copy(update={'n_jobs': 2})\n"
