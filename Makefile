@@ -19,7 +19,7 @@ test-all: .venv/installed
 	pytest -m qemu --no-cov & emulated=$$!; pytest -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
 
 # The comparison with the alternatives, about an hour on two quiet cores, then the recipes on data of many kinds, about
-# three quarters of one; QUICK=1: a few minutes, writes nothing.
+# half of one; QUICK=1: a few minutes, writes nothing.
 bench: .venv/installed
 	python benchmarks/run.py $(if $(QUICK),--quick)
 	python benchmarks/robustness.py $(if $(QUICK),--only digits,--write)
