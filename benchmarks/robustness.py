@@ -179,11 +179,12 @@ def main() -> None:
                     of_seeds.append(measured(data, params, Path(folder) / "data/folds"))
                 found.append((title, name, mean(of_seeds)))
                 print(*found[-1], file=sys.stderr, flush=True)
-    print(table(found))
+    figures = table(found)
+    print(figures)
     if options.write:
         where = machine()
         measured_with = f"{where['date']}, {where['machine']}; {where['versions']}.\n"
-        PAGE.write_text(f"{head}{FIGURES}\n{table(found)}\n{measured_with}")
+        PAGE.write_text(f"{head}{FIGURES}\n{figures}\n{measured_with}")
 
 
 if __name__ == "__main__":

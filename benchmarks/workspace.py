@@ -19,7 +19,8 @@ SAME_FOR_ALL = recipe("default") | {
     "cv.strategy": "stratified",
     "cv.repeats": 1,
     "cv.seed": SEED,
-    "train.batch_size": 256,  # what the default takes on these images and with this network, as is the next
+    # What the default leaves open, as it fills it in for these images and this network.
+    "train.batch_size": 256,
     "train.freeze_first_layer_after": 1,
     "compute.device": "cpu",
     "compute.backend": "loky",
