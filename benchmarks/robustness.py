@@ -4,12 +4,13 @@ All are run in turn on the same five folds, through the package itself. Test ima
 """
 
 import argparse
+import functools
 import itertools
 import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +51,23 @@ class Figures:
     seconds: float
 
 
+def _training_on(data: Images, pixels: np.ndarray, labels: np.ndarray) -> Images:  # type: ignore[type-arg]
+    return Images.measured(data.name, data.classes, (pixels, labels), (data.test_images, data.test_labels))
+
+
 def wrong_labels(data: Images, share: float) -> Images:
     """Give a share of the training images another label, drawn evenly from the others."""
     random = np.random.default_rng(0)
     labels = data.train_labels.copy()
     wrong = random.choice(len(labels), round(share * len(labels)), replace=False)
     labels[wrong] = (labels[wrong] + random.integers(1, len(data.classes), len(wrong))) % len(data.classes)
-    return Images.measured(data.name, data.classes, (data.train_images, labels), (data.test_images, data.test_labels))
+    return _training_on(data, data.train_images, labels)
 
 
 def few(data: Images, n: int) -> Images:
     """Keep n training images, each class's share of them."""
     kept = subsets.part(data.train_labels, n)
-    train = data.train_images[kept], data.train_labels[kept]
-    return Images.measured(data.name, data.classes, train, (data.test_images, data.test_labels))
+    return _training_on(data, data.train_images[kept], data.train_labels[kept])
 
 
 def two_classes(data: Images, pair: tuple[str, str], counts: tuple[int, int]) -> Images:
@@ -81,9 +85,10 @@ def two_classes(data: Images, pair: tuple[str, str], counts: tuple[int, int]) ->
     return Images.measured(data.name, pair, train, of_pair(data.test_images, data.test_labels, (None, None)))
 
 
-def rows(workspace: Workspace) -> Iterator[tuple[str, Images]]:
-    """Give each data set with its name in the table."""
+def rows(workspace: Workspace) -> dict[str, Callable[[], Images]]:
+    """Give each data set under its name in the table, to be fetched when it is asked for."""
 
+    @functools.cache
     def data(name: str) -> Images:
         workspace.change({"data.name": name})
         workspace.run("dvc repro -q normalize")
@@ -92,14 +97,19 @@ def rows(workspace: Workspace) -> Iterator[tuple[str, Images]]:
         train, test = (found.train_images, found.train_labels), (found.test_images, found.test_labels)
         return Images.measured(name, found.classes, *(tuple(map(np.array, part)) for part in (train, test)))  # type: ignore[arg-type]
 
-    fashion, digits, mnist = map(data, ("fashion_mnist", "digits", "mnist"))
-    yield "MNIST", mnist
-    for per_cent in WRONG:
-        yield f"MNIST, {per_cent} % of the training labels wrong", wrong_labels(mnist, per_cent / 100)
-    yield f"MNIST, {FEW:,} images", few(mnist, FEW)
-    yield f"MNIST, {PAIR[0]} and {PAIR[1]}, {OF_PAIR[0]:,} and {OF_PAIR[1]} images", two_classes(mnist, PAIR, OF_PAIR)
-    yield "Fashion-MNIST", fashion
-    yield "digits", digits
+    def noisy(per_cent: int) -> Images:
+        return wrong_labels(data("mnist"), per_cent / 100)
+
+    return {
+        "MNIST": lambda: data("mnist"),
+        **{f"MNIST, {share} % of the training labels wrong": functools.partial(noisy, share) for share in WRONG},
+        f"MNIST, {FEW:,} images": lambda: few(data("mnist"), FEW),
+        f"MNIST, {PAIR[0]} and {PAIR[1]}, {OF_PAIR[0]:,} and {OF_PAIR[1]} images": lambda: two_classes(
+            data("mnist"), PAIR, OF_PAIR
+        ),
+        "Fashion-MNIST": lambda: data("fashion_mnist"),
+        "digits": lambda: data("digits"),
+    }
 
 
 def processor_seconds() -> float:
@@ -168,9 +178,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="foldwise-robustness-") as folder:
         workspace = Workspace(HERE.parent, Path(folder))
         content = yaml.safe_load((workspace.folder / "params.yaml").read_text())
-        for title, data in rows(workspace):
-            if not title.startswith(options.only):
-                continue
+        chosen = {title: load for title, load in rows(workspace).items() if title.startswith(options.only)}
+        for title, load in chosen.items():
+            data = load()
             for name in options.recipes:
                 of_seeds = []
                 for seed in range(options.seeds):

@@ -55,5 +55,5 @@ def aggregate(
     for name, image in images.items():
         files.write_bytes(plots / "images" / f"{name}.png", image)
     console.say(describe(summary))
-    for line in findings(results, is_rescaled=rescaled is not None):
+    for line in findings(results, summary):
         console.say(f"aggregate: {line}")

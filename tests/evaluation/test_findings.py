@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from small_results import small_results
 
+from foldwise.evaluation.calibration import reliability
 from foldwise.evaluation.findings import findings
+from foldwise.evaluation.results import OUT_OF_FOLD
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -27,6 +29,12 @@ def run(labels, answers, sure=SURE, k=4):
     return replace(results, labels=labels, out_of_fold=answering(labels, answers, sure), scores=scores)
 
 
+def told(results, *, is_rescaled):
+    error = reliability(*results.predictions()[OUT_OF_FOLD]).calibration_error
+    summary = {"calibration_error": error} | ({"rescaled": {}} if is_rescaled else {})
+    return findings(results, {"out_of_fold": summary})
+
+
 def labelled(n=2000):
     return np.arange(n) % 3
 
@@ -38,7 +46,7 @@ def wrong(labels, share, seed=0):
 
 def test_a_good_run_gives_none():
     labels = labelled()
-    assert findings(run(labels, wrong(labels, 0.02)), is_rescaled=False) == []
+    assert told(run(labels, wrong(labels, 0.02)), is_rescaled=False) == []
 
 
 COMMONEST = "is not clearly above that of always saying b, the commonest class, 0.5000: raise train.epochs, or lower "
@@ -48,14 +56,14 @@ COMMONEST = "is not clearly above that of always saying b, the commonest class, 
 def test_models_that_are_not_clearly_better_than_the_commonest_class_are_told(share, reached):
     labels = np.repeat([0, 1, 2], [500, 1000, 500])
     answers = wrong(labels, share) if share else np.ones(2000, int)
-    (line,) = findings(run(labels, answers), is_rescaled=True)
+    (line,) = told(run(labels, answers), is_rescaled=True)
     reached = reached or f"{(answers == labels).mean():.4f}"
     assert line == f"the accuracy out of fold, {reached}, {COMMONEST}train.lr or train.weight_decay"
 
 
 def test_models_that_are_somewhat_better_are_not():
     labels = np.repeat([0, 1, 2], [500, 1000, 500])
-    lines = findings(run(labels, wrong(labels, 0.43)), is_rescaled=True)
+    lines = told(run(labels, wrong(labels, 0.43)), is_rescaled=True)
     assert not any("commonest" in line for line in lines)
 
 
@@ -64,7 +72,7 @@ def test_a_training_loss_that_rises_is_told_with_the_worst_fold():
     epochs = results.epochs
     rising = (epochs["fold"] > 1) & (epochs["epoch"] == epochs["epoch"].max())
     epochs = epochs.assign(train_loss=np.where(rising, 0.5 + epochs["fold"], epochs["train_loss"]))
-    assert findings(replace(results, epochs=epochs), is_rescaled=False) == [
+    assert told(replace(results, epochs=epochs), is_rescaled=False) == [
         "the training loss of 2 of 4 folds rose, of repeat 0 fold 3 from 0.5000 to 3.5000: lower train.lr"
     ]
 
@@ -73,7 +81,7 @@ def test_folds_that_differ_by_more_than_chance_are_told():
     labels = labelled()
     folds = run(labels, labels).folds.assignments[0]
     answers = np.where(folds == 2, wrong(labels, 0.10), wrong(labels, 0.03, seed=1))
-    (line,) = findings(run(labels, answers), is_rescaled=False)
+    (line,) = told(run(labels, answers), is_rescaled=False)
     assert re.match(
         r"the worst fold's accuracy, 0\.8920, is further below the median, 0\.97\d\d, than chance explains: ", line
     )
@@ -85,32 +93,32 @@ def test_folds_that_differ_as_models_do_from_seed_to_seed_are_not():
     shares = np.array([0.10, 0.09, 0.095, 0.11])
     answers = np.where(np.random.default_rng(0).random(len(labels)) < shares[folds], (labels + 1) % 3, labels)
     doubt = np.float32(np.log(0.9))
-    assert not any("worst fold" in line for line in findings(run(labels, answers, sure=doubt), is_rescaled=True))
+    assert not any("worst fold" in line for line in told(run(labels, answers, sure=doubt), is_rescaled=True))
 
 
 def test_folds_of_few_images_are_not_judged():
     labels = labelled(40)
     folds = run(labels, labels).folds.assignments[0]
     answers = np.where((folds == 2) & (np.arange(40) < 12), (labels + 1) % 3, labels)
-    assert not any("folds" in line for line in findings(run(labels, answers), is_rescaled=False))
+    assert not any("folds" in line for line in told(run(labels, answers), is_rescaled=False))
 
 
 def test_chance_alone_hardly_ever_tells_of_unlike_folds():
     labels = labelled(800)
-    told = [
+    lines = [
         line
         for seed in range(200)
-        for line in findings(run(labels, wrong(labels, 0.04, seed)), is_rescaled=False)
+        for line in told(run(labels, wrong(labels, 0.04, seed)), is_rescaled=False)
         if "worst fold" in line
     ]
-    assert len(told) <= 2
+    assert len(lines) <= 2
 
 
 def test_probabilities_that_mean_little_are_told_unless_they_are_rescaled():
     labels = labelled()
     results = run(labels, wrong(labels, 0.02), sure=np.float32(np.log(0.8)))
-    assert findings(results, is_rescaled=True) == []
-    assert findings(results, is_rescaled=False) == [
+    assert told(results, is_rescaled=True) == []
+    assert told(results, is_rescaled=False) == [
         "the calibration error is 0.174, so probabilities mean little as they are: `-S evaluate.temperature=true` "
         "reports them rescaled too"
     ]
@@ -118,7 +126,7 @@ def test_probabilities_that_mean_little_are_told_unless_they_are_rescaled():
 
 @pytest.mark.parametrize("n", [30, 60, 100, 200])
 def test_few_images_say_nothing_of_calibration(n):
-    lines = [line for seed in range(20) for line in findings(calibrated(seed, n=n), is_rescaled=False)]
+    lines = [line for seed in range(20) for line in told(calibrated(seed, n=n), is_rescaled=False)]
     assert not any("calibration" in line for line in lines)
 
 
@@ -146,14 +154,14 @@ def calibrated(seed, *, n=5000, concentration=0.3, classes=3, noise=0.0):
 def test_models_that_are_rightly_in_doubt_accuse_no_labels(classes, concentration):
     for seed in range(3):
         results = calibrated(seed, classes=classes, concentration=concentration)
-        assert findings(results, is_rescaled=True) == []
+        assert told(results, is_rescaled=True) == []
 
 
 @pytest.mark.parametrize(("classes", "concentration"), [(3, 0.01), (10, 0.01), (40, 0.003)])
 @pytest.mark.parametrize("noise", [0.1, 0.3])
 def test_labels_that_are_wrong_at_random_are_told(classes, concentration, noise):
     results = calibrated(0, classes=classes, concentration=concentration, noise=noise)
-    (line,) = findings(results, is_rescaled=True)
+    (line,) = told(results, is_rescaled=True)
     found = re.fullmatch(
         r"(.*)% of the labels contradict even the tenth of the answers that the models are surest of, so about as many "
         r"may be wrong: plots/images/label_suspicion.png shows the likeliest",

@@ -1,13 +1,13 @@
 """What in a run's results is probably not meant, each in one line with what to do about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, chi2_contingency
 
 from foldwise.data.folds import Fold
-from foldwise.evaluation import calibration
 from foldwise.evaluation.results import OUT_OF_FOLD, Results
 from foldwise.evaluation.scores import Labels, LogProbabilities
 
@@ -24,33 +24,33 @@ UNCALIBRATED = 0.1
 WRONG_LABELS, EVENNESS = 0.03, 0.6
 
 
-def findings(results: Results, is_rescaled: bool) -> list[str]:
+def findings(results: Results, summary: dict[str, Any]) -> list[str]:
     """Give a line for each thing that is probably not meant; none where all is well.
 
     Parameters
     ----------
     results : Results
-    is_rescaled : bool
-        Whether calibration is reported after a temperature too.
+    summary : dict
+        As `summarize` gives it.
     """
     predictions, labels = results.predictions()[OUT_OF_FOLD]
-    useless = list(_useless(predictions, labels, results))
+    useless = list(_useless(predictions, labels, results.classes))
     found = [*useless, *_rising(results.epochs), *_unlike(results.scores)]
     if not useless:
         found += _contradicted(predictions, labels)
-    if not is_rescaled:
-        found += _uncalibrated(predictions, labels)
+    if len(labels) >= ENOUGH:
+        found += _uncalibrated(summary["out_of_fold"])
     return found
 
 
-def _useless(predictions: LogProbabilities, labels: Labels, results: Results) -> Iterator[str]:
+def _useless(predictions: LogProbabilities, labels: Labels, classes: Sequence[str]) -> Iterator[str]:
     counts = np.bincount(labels)
     commonest = int(counts.argmax())
     right, share = int((predictions.argmax(axis=1) == labels).sum()), counts[commonest] / len(labels)
     if binomtest(right, len(labels), share, alternative="greater").pvalue > RARE:
         yield (
             f"the accuracy out of fold, {right / len(labels):.4f}, is not clearly above that of always saying "
-            f"{results.classes[commonest]}, the commonest class, {share:.4f}: raise train.epochs, or lower train.lr or "
+            f"{classes[commonest]}, the commonest class, {share:.4f}: raise train.epochs, or lower train.lr or "
             "train.weight_decay"
         )
 
@@ -100,9 +100,8 @@ def _contradicted(predictions: LogProbabilities, labels: Labels) -> Iterator[str
         )
 
 
-def _uncalibrated(predictions: LogProbabilities, labels: Labels) -> Iterator[str]:
-    error = calibration.reliability(predictions, labels).calibration_error
-    if error > UNCALIBRATED and len(labels) >= ENOUGH:
+def _uncalibrated(out_of_fold: dict[str, Any]) -> Iterator[str]:
+    if (error := out_of_fold["calibration_error"]) > UNCALIBRATED and "rescaled" not in out_of_fold:
         yield (
             f"the calibration error is {error:.3f}, so probabilities mean little as they are: "
             "`-S evaluate.temperature=true` reports them rescaled too"

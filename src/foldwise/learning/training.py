@@ -162,9 +162,11 @@ def _train_epoch(
     if epoch == 0:
         training.seen = torch.zeros((3, len(samples.labels)), device=device)
     indices, weights = _selected(training, indices, train, streams, epoch)
-    order = torch.from_numpy(generator(streams.order, epoch).permutation(indices)).to(device)
+    order = generator(streams.order, epoch).permutation(len(indices))
     # Of nearly equal size: no image is left out, and none makes a batch alone.
-    batches = order.tensor_split(steps[epoch])
+    batches, counts = (
+        torch.from_numpy(values[order]).to(device).tensor_split(steps[epoch]) for values in (indices, weights)
+    )
     augmentation = generator(streams.augmentation, epoch)
     kind = train.augment if epoch < train.epochs - train.unaugmented_epochs else "none"
     seed_torch(streams.dropout, epoch)
@@ -174,7 +176,7 @@ def _train_epoch(
             weight.requires_grad_(False)
     _train_mode(model)
 
-    for step, batch in enumerate(batches):
+    for step, (batch, count) in enumerate(zip(batches, counts, strict=True)):
         rate = learning_rate(first_step + step, sum(steps), train.schedule, train.lr)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -182,7 +184,7 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
             logits = model(images.contiguous(memory_format=torch.channels_last))
             each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
-            loss = each.mean() if weights is None else (each * weights[batch]).mean()
+            loss = (each * count).mean()
         losses[step] = loss.detach()
         if device.type == "cpu":  # on another device a look at each step would make it wait
             _check_finite(losses[step : step + 1], first_step + step, training, train)
@@ -197,18 +199,17 @@ def _train_epoch(
 
 def _selected(
     training: Training, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
-) -> tuple[NDArray[np.int64], Tensor | None]:
-    """Which of the training images an epoch takes, and what each image counts; None if all count alike."""
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Which of the training images an epoch takes, and how much each of them counts."""
     count = images_by_epoch(train, len(indices))[epoch]
+    alike = np.ones(count, dtype=np.float32)
     if count == len(indices):
-        return indices, None
+        return indices, alike
     losses, _, gradients = training.seen.cpu().numpy()[:, indices]
     if train.selective_backprop < 1:
-        return indices[hardest(losses, count)], None
+        return indices[hardest(losses, count)], alike
     places, weights = by_importance(gradients, count, generator(streams.selection, epoch))
-    of_all = torch.zeros_like(training.seen[0])
-    of_all[torch.from_numpy(indices[places]).to(of_all.device)] = torch.from_numpy(weights).to(of_all.device)
-    return indices[places], of_all
+    return indices[places], weights
 
 
 def _note(seen: Tensor, batch: Tensor, logits: Tensor, labels: Tensor, losses: Tensor, smoothing: float) -> None:
