@@ -56,7 +56,7 @@ class Steps:
                 "epochs": 2,
                 "patience": 0,
                 "importance_sampling": 1.0,
-                "unaugmented_epochs": 0,
+                "clean_epochs": 0,
                 "freeze_first_layer_after": 1,
             }
         )

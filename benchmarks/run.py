@@ -72,7 +72,7 @@ ENTRIES = {
         "Foldwise, all images and layers",
         "foldwise_train.py",
         "The same with `train.importance_sampling: 1`, `train.freeze_first_layer_after: 0` and "
-        "`train.unaugmented_epochs: 0`, because skorch and Fabric take all images, train all layers and augment in "
+        "`train.clean_epochs: 0`, because skorch and Fabric take all images, train all layers and augment in "
         "each epoch: what they are held against.",
     ),
 }
@@ -85,7 +85,7 @@ LIBRARIES = ["torch", "torchvision", "numpy", "scikit-learn", "joblib", "dvc", "
 
 def compete(workspace: Workspace, keys: list[str], quick: bool) -> list[Entry]:
     """Run all entries in turn."""
-    full = {"train.importance_sampling": 1, "train.freeze_first_layer_after": 0, "train.unaugmented_epochs": 0}
+    full = {"train.importance_sampling": 1, "train.freeze_first_layer_after": 0, "train.clean_epochs": 0}
     own = {parameter: SAME_FOR_ALL[parameter] for parameter in full}
     entries = {key: Entry(key, name, difference) for key, (name, _, difference) in ENTRIES.items() if key in keys}
     if quick:

@@ -45,7 +45,7 @@ RECIPE = {
     "train.schedule": "constant",
     "train.label_smoothing": 0.0,
     "train.augment": "none",
-    "train.unaugmented_epochs": 0,
+    "train.clean_epochs": 0,
     "train.precision": "float32",
     "train.importance_sampling": 1.0,
     "train.selective_backprop": 1.0,

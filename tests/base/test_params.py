@@ -108,7 +108,7 @@ REFUSED_VALUES = [
     ("train.optimizer", "Adam", "train.optimizer is 'Adam': input should be 'sgd', 'adam', 'adamw' or 'muon'"),
     ("train.selective_backprop", "0", "train.selective_backprop is 0: input should be greater than 0"),
     ("train.importance_sampling", "1.5", "train.importance_sampling is 1.5: input should be less than or equal to 1"),
-    ("train.unaugmented_epochs", "-1", "train.unaugmented_epochs is -1: input should be greater than or equal to 0"),
+    ("train.clean_epochs", "-1", "train.clean_epochs is -1: input should be greater than or equal to 0"),
     (
         "train.freeze_first_layer_after",
         "-1",

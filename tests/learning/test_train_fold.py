@@ -196,8 +196,8 @@ def test_where_it_is_left_open_only_networks_are_frozen_that_it_was_tried_on(net
 def test_a_recipe_without_an_augmented_epoch_is_told(train, capsys):
     changes = {"train.augment": "shift", "train.epochs": 2}
     for epochs in (2, 1):
-        train(changes | {"train.unaugmented_epochs": epochs}, position=0)
-    told = "no epoch is augmented: set train.unaugmented_epochs below train.epochs, or train.augment to none"
+        train(changes | {"train.clean_epochs": epochs}, position=0)
+    told = "no epoch is augmented: set train.clean_epochs below train.epochs, or train.augment to none"
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "augment" in line] == [f"  repeat 0 fold 1 (1 of 4)  {told}"]
 

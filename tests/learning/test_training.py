@@ -318,18 +318,18 @@ def test_augmentation_leaves_held_out_images_as_they_are(greys, parameters):
     assert model.evaluated_on == [HELD_OUT.tolist()] * 2
 
 
-def test_augmentation_changes_what_is_learnt_until_the_last_epochs(samples, parameters):
-    changes = {"train.augment": "affine", "train.epochs": 3}
+@pytest.mark.parametrize("changes", [{"train.augment": "affine"}, {"train.label_smoothing": 0.1}], ids=str)
+def test_augmentation_and_label_smoothing_change_what_is_learnt_until_the_clean_epochs(changes, samples, parameters):
 
     def losses(changes):
         return trained(samples, parameters(changes | {"train.epochs": 3}).train).losses
 
-    plain, affine = losses({}), losses(changes)
-    for epochs, same in ((3, plain), (9, plain), (0, affine)):
-        assert losses(changes | {"train.unaugmented_epochs": epochs}) == same
-    most = losses(changes | {"train.unaugmented_epochs": 1})
-    assert most[: 2 * STEPS] == affine[: 2 * STEPS]
-    assert most[2 * STEPS] != affine[2 * STEPS]
+    plain, changed = losses({}), losses(changes)
+    for epochs, same in ((3, plain), (9, plain), (0, changed)):
+        assert losses(changes | {"train.clean_epochs": epochs}) == same
+    most = losses(changes | {"train.clean_epochs": 1})
+    assert most[: 2 * STEPS] == changed[: 2 * STEPS]
+    assert most[2 * STEPS] != changed[2 * STEPS]
 
 
 def test_bfloat16_leaves_the_weights_in_float32(samples, parameters):

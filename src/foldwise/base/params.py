@@ -31,6 +31,7 @@ Flag = Annotated[bool, Field(strict=True)]
 RENAMED = {
     "train.hardest": "train.selective_backprop",
     "train.freeze_after": "train.freeze_first_layer_after",
+    "train.unaugmented_epochs": "train.clean_epochs",
 }
 
 
@@ -91,7 +92,7 @@ class Train(_Section):
     schedule: Literal["constant", "one_cycle", "cosine"]
     label_smoothing: Fraction
     augment: Literal["none", "shift", "affine"]
-    unaugmented_epochs: Annotated[int, Field(strict=True, ge=0)]
+    clean_epochs: Annotated[int, Field(strict=True, ge=0)]
     precision: Literal["float32", "bfloat16"]
     importance_sampling: Share
     selective_backprop: Share

@@ -186,8 +186,8 @@ class TrainFold:
             job.note(
                 f"{n} images make only {steps} steps in all: set train.batch_size below {size} or raise train.epochs"
             )
-        if self.train.augment != "none" and self.train.unaugmented_epochs >= self.train.epochs:
-            job.note("no epoch is augmented: set train.unaugmented_epochs below train.epochs, or train.augment to none")
+        if self.train.augment != "none" and self.train.clean_epochs >= self.train.epochs:
+            job.note("no epoch is augmented: set train.clean_epochs below train.epochs, or train.augment to none")
 
 
 def _graphics() -> tuple[Any, ...]:

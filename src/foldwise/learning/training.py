@@ -168,7 +168,9 @@ def _train_epoch(
         torch.from_numpy(values[order]).to(device).tensor_split(steps[epoch]) for values in (indices, weights)
     )
     augmentation = generator(streams.augmentation, epoch)
-    kind = train.augment if epoch < train.epochs - train.unaugmented_epochs else "none"
+    kind, smoothing = train.augment, train.label_smoothing
+    if epoch >= train.epochs - train.clean_epochs:
+        kind, smoothing = "none", 0.0
     seed_torch(streams.dropout, epoch)
     losses = torch.empty(steps[epoch], device=device)
     if train.freeze_first_layer_after and epoch >= train.freeze_first_layer_after:
@@ -183,7 +185,7 @@ def _train_epoch(
         images, labels = augment(samples.images[batch], kind, augmentation), samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
             logits = model(images.contiguous(memory_format=torch.channels_last))
-            each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
+            each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
             loss = (each * count).mean()
         losses[step] = loss.detach()
         if device.type == "cpu":  # on another device a look at each step would make it wait
@@ -191,7 +193,7 @@ def _train_epoch(
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        _note(training.seen, batch, logits.detach().float(), labels, each.detach().float(), train.label_smoothing)
+        _note(training.seen, batch, logits.detach().float(), labels, each.detach().float(), smoothing)
 
     _check_finite(losses, first_step, training, train)
     training.losses += losses.tolist()
