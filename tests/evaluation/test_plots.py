@@ -41,8 +41,10 @@ def no_sheet_instead(monkeypatch):
     monkeypatch.setattr(plots.console, "say", pytest.fail)
 
 
-def draw(channels=1, size=8, **form):
+def draw(channels=1, size=8, curve=None, **form):
     results = small_results(**form)
+    if curve is not None:
+        results = replace(results, steps=curve)
     images = np.random.default_rng(0).integers(0, 256, (len(results.labels), channels, size, size), dtype=np.uint8)
     return plots.figures(results, tables(results), images)
 
@@ -227,6 +229,21 @@ def test_labels_of_an_axis_do_not_touch(drawn):
     boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
     boxes.sort(key=lambda box: box.x0)
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize("last", [0.5, 0.21, 0.19, 0.05, 0.005, 0.0015, 1e-4, 1e-9])
+def test_losses_of_any_range_have_numbers_that_do_not_touch(last):
+    steps = small_results().steps
+    fall = last ** np.linspace(0, 1, steps["step"].max())
+    figure = draw(curve=steps.assign(loss=2 * fall[steps["step"] - 1]))["overview"]
+    figure.draw_without_rendering()
+    axes = panel(figure, "Training loss")
+    low, high = axes.get_ylim()
+    labels = [*axes.get_yticklabels(), *axes.get_yticklabels(minor=True)]
+    shown = [label for label in labels if label.get_text() and low <= label.get_position()[1] <= high]
+    edges = sorted((box.y0, box.y1) for box in (label.get_window_extent() for label in shown))
+    assert len(edges) >= 2
+    assert all(top < bottom for (_, top), (bottom, _) in pairwise(edges))
 
 
 def test_fold_scores_tell_mean_and_interval(drawn):

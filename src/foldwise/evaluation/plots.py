@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.scale import FuncScale
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from foldwise.base import console
@@ -131,7 +131,11 @@ def _loss(axes: Axes, table: pd.DataFrame) -> None:
         axes.plot(fold["step"], fold["loss"], label=name, color=color, lw=1)
     axes.set(title="Training loss by batch", xlabel="batch", yscale="log")
     axes.yaxis.set_major_formatter("{x:.3g}")
-    axes.yaxis.set_minor_formatter("{x:.3g}")
+    low, high = axes.get_ylim()
+    if high < 10 * low:  # the shorter the axis, the more numbers it has room for
+        axes.yaxis.set_minor_formatter("{x:.3g}")
+    elif high < 2000 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     if len(axes.get_lines()) <= LEGEND_FOLDS:
         axes.legend(loc="upper right")
 
