@@ -211,7 +211,7 @@ def test_images_count_as_many_as_they_stand_for(greys, parameters, monkeypatch):
 
 
 @pytest.mark.parametrize("smoothing", [0, 0.2])
-def test_what_is_noted_of_an_image_is_the_norm_of_its_losss_gradient_in_the_logits(smoothing, samples, parameters):
+def test_noted_of_an_image_are_its_unsmoothed_loss_and_the_norm_of_the_gradient_in_its_logits(smoothing, samples, parameters):
     class Fixed(Watched):
         def logits(self, n):
             self.given = torch.linspace(-2, 3, 10 * n).view(n, 10).sin() * 3 + super().logits(n)
@@ -233,6 +233,8 @@ def test_what_is_noted_of_an_image_is_the_norm_of_its_losss_gradient_in_the_logi
     order = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(*FOLD, 2, 0))).permutation(TRAINING)
     expected = 59 * given[0].grad.norm(dim=1)  # the loss is the mean over the batch
     torch.testing.assert_close(found[0][2, order], expected)
+    loss = functional.cross_entropy(given[0].detach(), samples.labels[order], reduction="none")
+    torch.testing.assert_close(found[0][0, order], loss)
 
 
 def test_few_images_are_all_taken_by_importance_sampling(greys, parameters):

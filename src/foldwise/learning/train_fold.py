@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from foldwise.learning.randomness import Streams
     from foldwise.learning.training import Samples, Training
 
-# The curves by epoch; losses are means in nats per image, the training loss with its label smoothing.
+# The curves by epoch; losses are means in nats per image, without label smoothing, so that they can be compared.
 EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 # The networks whose first layer is frozen early unless the recipe says otherwise: a hidden layer lost 1.5 points by it.

@@ -56,8 +56,8 @@ class Training:
     losses : list of float
         Loss of each finished step, weighed as its images are.
     seen : (3, N) float32 tensor
-        Of each image when it was last trained on: its loss, whether it was classified correctly, and the norm of the
-        loss's gradient in its logits.
+        Of each image when it was last trained on: its loss without label smoothing, whether it was classified
+        correctly, and the norm of the gradient, with smoothing, in its logits.
     best : dict
         Under early stopping, the weights of the best epoch so far.
     best_epoch : int
@@ -193,7 +193,7 @@ def _train_epoch(
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        _note(training.seen, batch, logits.detach().float(), labels, each.detach().float(), smoothing)
+        _note(training.seen, batch, logits.detach().float(), labels, smoothing)
 
     _check_finite(losses, first_step, training, train)
     training.losses += losses.tolist()
@@ -214,8 +214,9 @@ def _selected(
     return indices[places], weights
 
 
-def _note(seen: Tensor, batch: Tensor, logits: Tensor, labels: Tensor, losses: Tensor, smoothing: float) -> None:
+def _note(seen: Tensor, batch: Tensor, logits: Tensor, labels: Tensor, smoothing: float) -> None:
     """Note of each image of a batch what its loss, its class and its gradient have been."""
+    losses = functional.cross_entropy(logits, labels, reduction="none")
     targets = functional.one_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing / logits.shape[1]
     gradients = (torch.softmax(logits, dim=1) - targets).norm(dim=1)
     seen[:, batch] = torch.stack([losses, (logits.argmax(dim=1) == labels).float(), gradients])
