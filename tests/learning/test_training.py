@@ -211,7 +211,7 @@ def test_images_count_as_many_as_they_stand_for(greys, parameters, monkeypatch):
 
 
 @pytest.mark.parametrize("smoothing", [0, 0.2])
-def test_noted_of_an_image_are_its_unsmoothed_loss_and_the_norm_of_the_gradient_in_its_logits(smoothing, samples, parameters):
+def test_noted_of_an_image_are_its_unsmoothed_loss_and_the_norm_of_its_gradient(smoothing, samples, parameters):
     class Fixed(Watched):
         def logits(self, n):
             self.given = torch.linspace(-2, 3, 10 * n).view(n, 10).sin() * 3 + super().logits(n)
