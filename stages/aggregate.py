@@ -32,15 +32,16 @@ def aggregate(
 ) -> None:
     """Write the metrics and the plots, and print the summary."""
     data = load_images(normalized)
+    on_test = ["test_accuracy"] if len(data.test_labels) else []
     results = Results(
         folds=load_folds(folds, len(data.train_labels)),
         labels=data.train_labels,
         out_of_fold=files.read_array(predictions / "out_of_fold.npy", np.float32, 3),
-        scores=files.read_csv(scores / "folds.csv", ["repeat", "fold", "n", *SCORES, "test_accuracy"]),
+        scores=files.read_csv(scores / "folds.csv", ["repeat", "fold", "n", *SCORES, *on_test]),
         epochs=files.read_csv(curves / "epochs.csv", ["repeat", "fold", "epoch", *CURVES]),
         steps=files.read_csv(curves / "steps.csv", ["repeat", "fold", "step", "loss"]),
         classes=data.classes,
-        test=files.read_array(predictions / "test.npy", np.float32, 3),
+        test=files.read_array(predictions / "test.npy", np.float32, 3, may_be_empty=True),
         test_labels=data.test_labels,
         primary=SCORES[params.evaluate.primary],
     )

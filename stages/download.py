@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
-from foldwise.base import console
+from foldwise.base import console, files
 from foldwise.base.params import Params
-from foldwise.sources import catalogue, rawdata
+from foldwise.sources import catalogue, folder, rawdata
 
 
 def download(params: Params, *, raw: Path) -> None:
     """Write the original files into a folder of the data set's name in `raw`, and no others."""
+    if params.data.name == folder.NAME:
+        with files.writing(raw) as temporary:
+            temporary.mkdir()
+        return
     dataset = catalogue.find(params.data.name)
     rawdata.fetch(dataset, params.data.mirror, raw)
     console.say(f"download: {dataset.name} is whole")

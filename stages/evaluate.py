@@ -28,12 +28,13 @@ def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, pre
         task, order, params.compute, inputs=lambda fold: (files.read_arrays(fold.within(models)),)
     ):
         out_of_fold[fold.repeat, splits.held_out(fold)] = arrays["held_out"]
-        test[order.index(fold)] = arrays["test"]
+        if n_test:
+            test[order.index(fold)] = arrays["test"]
     tables = []
     for fold, on_test in zip(order, test, strict=True):
         held_out = splits.held_out(fold)
         on_held_out = out_of_fold[fold.repeat, held_out], data.train_labels[held_out]
-        tables.append(of_model(fold, on_held_out, (on_test, data.test_labels)))
+        tables.append(of_model(fold, on_held_out, (on_test, data.test_labels) if n_test else None))
     files.write_array(predictions / "out_of_fold.npy", out_of_fold)
     files.write_array(predictions / "test.npy", test)
     for name in tables[0]:

@@ -2,18 +2,25 @@
 
 from pathlib import Path
 
-from foldwise.base import console
+from foldwise.base import console, files
 from foldwise.base.params import Params
-from foldwise.data import images
-from foldwise.sources import catalogue, rawdata, subsets
+from foldwise.data import images, own_images
+from foldwise.sources import catalogue, folder, rawdata, subsets
 
 
 def normalize(params: Params, *, raw: Path, normalized: Path) -> None:
     """Write images and labels as arrays, and what describes them."""
-    dataset = catalogue.find(params.data.name)
-    train, test = rawdata.decode(dataset, raw)
-    train = subsets.subset(train, params.data.subset)
-    data = images.Images.measured(dataset.name, dataset.classes, train, test)
-    images.save(data, normalized)
+    with files.writing(normalized) as temporary:
+        if params.data.name == folder.NAME:
+            data, tables, notes = own_images.read(params.data, temporary.parent)
+        else:
+            dataset = catalogue.find(params.data.name)
+            train, test = rawdata.decode(dataset, raw)
+            train = subsets.subset(train, params.data.subset)
+            data, tables, notes = images.Images.measured(dataset.name, dataset.classes, train, test), None, []
+        images.save(data, temporary, tables)
+    for note in notes:
+        console.say(f"normalize: {note}")
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (data.mean, data.std))
-    console.say(f"normalize: {len(train[0])} training and {len(test[0])} test images, mean {mean}, std {std}")
+    counts = f"{len(data.train_labels)} training and {len(data.test_labels)} test images"
+    console.say(f"normalize: {counts}, mean {mean}, std {std}")

@@ -30,6 +30,8 @@ RECIPE = {
     "cv.strategy": "stratified",
     "cv.repeats": 1,
     "cv.seed": 42,
+    "cv.groups": "together",
+    "cv.copies": "together",
     "normalize.scope": "fold",
     "model.name": "simple_cnn",
     "model.pretrained": False,

@@ -43,7 +43,7 @@ stages:
 """
 PARAMS = {
     "data": {"images": 60},
-    "cv": {"k": 5, "strategy": "stratified", "repeats": 1, "seed": 42},
+    "cv": {"k": 5, "strategy": "stratified", "repeats": 1, "seed": 42, "groups": "together", "copies": "together"},
     "train": {"seed": 0, "skill": 2.0},
 }
 ENVIRONMENT = {

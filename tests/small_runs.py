@@ -21,7 +21,8 @@ def run(accuracies, name="a", repeats=1, seed=0, **changes):
     """
     k = len(accuracies) // repeats
     labels = np.arange(k * 12, dtype=np.int64) % 3
-    cv = CV(k=k, strategy="stratified", repeats=repeats, seed=changes.get("cv_seed", 42))
+    together = {"groups": "together", "copies": "together"}
+    cv = CV(k=k, strategy="stratified", repeats=repeats, seed=changes.get("cv_seed", 42), **together)
     assignments = folds.assign(labels, cv)
     digest = folds.digest(assignments)
     described = folds.Description(strategy=cv.strategy, k=k, repeats=repeats, seed=cv.seed, sha256=digest)

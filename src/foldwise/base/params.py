@@ -22,6 +22,7 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(strict=True, ge=1)]
+Side = Annotated[int, Field(strict=True, ge=4, le=4096)]
 # scikit-learn's and NumPy's seeds are 32 bits wide.
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -45,15 +46,29 @@ class Data(_Section):
     name: str
     subset: Count | None
     mirror: str | None
+    folder: Annotated[str, Field(min_length=1)]
+    image_size: Side | tuple[Side, Side] | None
+    resize: Literal["pad", "crop", "stretch"]
+    channels: Literal[1, 3] | None
+    test_share: Fraction
+    broken: Literal["error", "skip"]
 
 
 class CV(_Section):
     """How they are dealt to folds."""
 
     k: Annotated[int, Field(strict=True, ge=2)]
-    strategy: Literal["stratified", "kfold"]
+    strategy: Literal["stratified", "kfold", "given"]
     repeats: Annotated[Count, Field(le=1000)]
     seed: Seed
+    groups: Literal["together", "ignore"]
+    copies: Literal["together", "ignore"]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.strategy == "given" and self.repeats > 1:
+            raise ValueError("cv.strategy given has one way of dealing: set cv.repeats to 1")
+        return self
 
 
 class Normalize(_Section):

@@ -205,7 +205,9 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
     identical = _identical(a, b) and not differences[primary].any()
     improvements = primary.sign * differences[primary]
     belief = bayesian_t_test(improvements, ratio, rope, resolution=step(primary))
-    a_right, b_right = (run.results.out_of_fold[0].argmax(axis=1) == run.results.labels for run in (a, b))
+    # McNemar's test supposes that images are independent: of those that are not, the first speaks for its unit.
+    first = np.unique(a.results.folds.units, return_index=True)[1]
+    a_right, b_right = (run.results.out_of_fold[0, first].argmax(axis=1) == run.results.labels[first] for run in (a, b))
     return Pairing(
         tests=tests,
         decisive=decisive,

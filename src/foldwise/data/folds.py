@@ -1,7 +1,7 @@
 """Which fold holds each image out."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Fold(NamedTuple):
         return models / f"repeat-{self.repeat}" / f"fold-{self.fold}.safetensors"
 
 
-def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
+def assign(labels: NDArray[np.int64], cv: CV, units: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
     """Deal images to folds with scikit-learn's splitters.
 
     Parameters
@@ -38,6 +38,8 @@ def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
         Class of each image.
     cv : CV
         Strategy, k, repeats and seed.
+    units : (N,) int64, optional
+        Images of one number are held out together; by default each is on its own.
 
     Returns
     -------
@@ -47,33 +49,79 @@ def assign(labels: NDArray[np.int64], cv: CV) -> NDArray[np.int32]:
     Raises
     ------
     FoldwiseError
-        If there are fewer images, or under `stratified` fewer of the rarest class, than folds.
+        If there are fewer units, or under `stratified` fewer of the rarest class, than folds.
 
     Notes
     -----
     - Each image is held out exactly once per repeat.
-    - Sizes of a repeat's folds differ by one at most; under `stratified` so do each class's counts.
-    - The first repeat equals `StratifiedKFold(k, shuffle=True, random_state=seed)`; later ones go on in its stream.
+    - Where each image is on its own, sizes of a repeat's folds differ by one at most; under `stratified` so do each
+      class's counts. The first repeat equals `StratifiedKFold(k, shuffle=True, random_state=seed)`; later ones go on
+      in its stream. Else it is `StratifiedGroupKFold`.
     """
-    if cv.k > len(labels):
-        raise FoldwiseError(f"cv.k is {cv.k} but there are {len(labels)} training images: set cv.k to that or less")
-    counts = np.bincount(labels)
+    units = np.arange(len(labels)) if units is None else units
+    numbers = np.unique(units)
+    alone = len(numbers) == len(labels)
+    what = "image" if alone else "unit"
+    if cv.k > len(numbers):
+        raise FoldwiseError(
+            f"cv.k is {cv.k} but there are {len(numbers)} training {what}s{_explained(alone)}: set cv.k to that or less"
+        )
+    pairs = np.unique(np.stack([labels, units]), axis=1)
+    counts = np.bincount(pairs[0])
     rarest = int(counts[counts > 0].min())
     if cv.strategy == "stratified" and cv.k > rarest:
         lower = f"cv.k to {rarest} or less, or " if rarest > 1 else ""
         raise FoldwiseError(
-            f"cv.k is {cv.k} but the rarest class has {rarest} training image{'s' * (rarest > 1)}: "
+            f"cv.k is {cv.k} but the rarest class has {rarest} training {what}{'s' * (rarest > 1)}{_explained(alone)}: "
             f"set {lower}cv.strategy to kfold, or raise data.subset where it is set"
         )
-    from sklearn.model_selection import KFold, StratifiedKFold  # takes a second to load, and only `split` needs it
+    from sklearn import model_selection  # takes a second to load, and only `split` needs it
 
-    splitter = StratifiedKFold if cv.strategy == "stratified" else KFold
+    splitter = {
+        ("stratified", True): model_selection.StratifiedKFold,
+        ("kfold", True): model_selection.KFold,
+        ("stratified", False): model_selection.StratifiedGroupKFold,
+        ("kfold", False): model_selection.GroupKFold,
+    }[cv.strategy, alone]
     random = np.random.RandomState(cv.seed)
     assignments = np.empty((cv.repeats, len(labels)), dtype=np.int32)
     for row in assignments:
-        for fold, (_, held_out) in enumerate(splitter(cv.k, shuffle=True, random_state=random).split(labels, labels)):
+        parts = splitter(cv.k, shuffle=True, random_state=random).split(labels, labels, None if alone else units)
+        for fold, (_, held_out) in enumerate(parts):
             row[held_out] = fold
     return assignments
+
+
+def _explained(alone: bool) -> str:
+    return "" if alone else " (images of one group, or copies, are one unit)"
+
+
+def given(values: Sequence[str] | None, cv: CV) -> NDArray[np.int32]:
+    """Take the folds of a table, (1, N), which are counted from 0 or from 1.
+
+    Raises
+    ------
+    FoldwiseError
+        If a value is no such number, one is left out, or `cv.k` is another than there are.
+    """
+    if values is None:
+        raise FoldwiseError(
+            "cv.strategy is given, but no metadata.csv has a column fold: set it to stratified"
+        )
+    try:
+        numbers = np.array([int(value) for value in values], np.int64)
+    except ValueError as error:
+        wrong = next(value for value in values if not value.lstrip("-").isdecimal())
+        raise FoldwiseError(f"metadata.csv has fold {wrong!r}: number the folds of training images from 0") from error
+    found = np.unique(numbers)
+    first, last = int(found[0]), int(found[-1])
+    if first not in (0, 1) or len(found) != last - first + 1:
+        missing = sorted(set(range(min(first, 1), last + 1)).difference(found.tolist()))
+        what = f"no fold {missing[0]}" if missing else f"a fold {first}"
+        raise FoldwiseError(f"metadata.csv has {what}: number the folds of training images from 0, without a gap")
+    if len(found) != cv.k:
+        raise FoldwiseError(f"cv.k is {cv.k} but metadata.csv has {len(found)} folds: set cv.k to {len(found)}")
+    return (numbers - first).astype(np.int32)[np.newaxis]
 
 
 def digest(assignments: NDArray[np.int32]) -> str:
@@ -91,14 +139,42 @@ class Description(BaseModel):
     repeats: int
     seed: int
     sha256: str
+    groups: str = "none"
+    copies: str = "none"
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Folds of one data set: the assignments and the settings that made them."""
+    """Folds of one data set: the assignments and the settings that made them.
+
+    Attributes
+    ----------
+    assignments : (repeats, N) int32
+    description : Description
+    all_units : (N + M,) int64, optional
+        Training and test images of one number depend on each other, whether held out together or not; by default each
+        is on its own.
+    """
 
     assignments: NDArray[np.int32]
     description: Description
+    all_units: NDArray[np.int64] | None = None
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """The unit of each training image, (N,)."""
+        n = self.assignments.shape[1]
+        return np.arange(n) if self.all_units is None else self.all_units[:n]
+
+    @property
+    def test_units(self) -> NDArray[np.int64]:
+        """The unit of each test image, (M,), where that is known."""
+        return np.empty(0, np.int64) if self.all_units is None else self.all_units[self.assignments.shape[1] :]
+
+    @property
+    def independent(self) -> bool:
+        """Whether every training image is on its own."""
+        return len(np.unique(self.units)) == len(self.units)
 
     def __iter__(self) -> Iterator[Fold]:
         """All folds, repeat by repeat."""
@@ -118,12 +194,30 @@ class Folds:
         return np.flatnonzero(self.assignments[fold.repeat] != fold.fold)
 
 
-def save(directory: Path, assignments: NDArray[np.int32], cv: CV) -> None:
-    """Write `assignments.npy` and `folds.json`."""
+def save(
+    directory: Path,
+    assignments: NDArray[np.int32],
+    cv: CV,
+    units: NDArray[np.int64] | None = None,
+    kept: Mapping[str, str] | None = None,
+) -> None:
+    """Write `assignments.npy`, `units.npy` and `folds.json`.
+
+    Parameters
+    ----------
+    directory : Path
+    assignments : (repeats, N) int32
+    cv : CV
+    units : (N + M,) int64, optional
+        Of training and test images; by default each of the N is on its own.
+    kept : mapping, optional
+        What was done with `groups` and `copies`, where there are any.
+    """
     description = Description(
-        strategy=cv.strategy, k=cv.k, repeats=cv.repeats, seed=cv.seed, sha256=digest(assignments)
+        strategy=cv.strategy, k=cv.k, repeats=cv.repeats, seed=cv.seed, sha256=digest(assignments), **(kept or {})
     )
     files.write_array(directory / "assignments.npy", assignments)
+    files.write_array(directory / "units.npy", np.arange(assignments.shape[1]) if units is None else units)
     files.write_json(directory / "folds.json", description.model_dump())
 
 
@@ -150,6 +244,9 @@ def load(directory: Path, n_images: int) -> Folds:
             f"{directory} deals {assignments.shape[1]} images in {len(assignments)} repeats where "
             f"{n_images} in {description.repeats} are expected: run `dvc repro -f -s split`"
         )
+    units = None  # older runs tell nothing of what depends on what
+    if (directory / "units.npy").exists():
+        units = files.read_array(directory / "units.npy", np.int64, 1)
     if not all(np.array_equal(np.unique(row), np.arange(description.k)) for row in assignments):
         raise FoldwiseError(f"{directory}: a repeat has not {description.k} folds: run `dvc repro -f -s split`")
-    return Folds(assignments, description)
+    return Folds(assignments, description, units)

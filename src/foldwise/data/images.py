@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.base.files import read_array, read_json, write_array, write_json, writing
-from foldwise.data.pixels import pixel_statistics
+from foldwise.base.files import read_array, read_json, read_text_table, write_array, write_csv, write_json, writing
+from foldwise.data.pixels import images_at_a_time, pixel_statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What is known of each training and of each test image.
+Tables = tuple["pd.DataFrame", "pd.DataFrame"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +30,7 @@ class Images:
     classes : tuple of str
         Name of each class; a label is an index into it.
     train_images, test_images : (N, C, H, W) uint8
+        There may be no test images.
     train_labels, test_labels : (N,) int64
     mean, std : (C,) float
         Of the training images' pixels, by channel, on the 0-1 scale.
@@ -68,8 +75,8 @@ class _Meta(BaseModel):
     std: list[float]
 
 
-def save(data: Images, directory: Path) -> None:
-    """Write images, labels and `meta.json` into `directory`, which afterwards holds nothing else.
+def save(data: Images, directory: Path, tables: Tables | None = None) -> None:
+    """Write images, labels, `meta.json` and tables into `directory`, which afterwards holds nothing else.
 
     Raises
     ------
@@ -77,6 +84,8 @@ def save(data: Images, directory: Path) -> None:
         If the data cannot be trained on, or the disk does not take them; an earlier `directory` is then still whole.
     """
     entry = f"correct the entry of {data.name} in src/foldwise/sources/catalogue.py"
+    if tables:
+        entry = "look at the images of data.folder"
     flat = [channel for channel, std in enumerate(data.std) if std == 0]
     if flat:
         raise FoldwiseError(
@@ -91,6 +100,8 @@ def save(data: Images, directory: Path) -> None:
         write_array(temporary / "test_images.npy", data.test_images)
         write_array(temporary / "test_labels.npy", data.test_labels)
         write_json(temporary / "meta.json", _meta(data))
+        for name, table in zip(_TABLES, tables or (), strict=False):
+            write_csv(temporary / name, table)
 
 
 def load(directory: Path) -> Images:
@@ -113,8 +124,8 @@ def load(directory: Path) -> Images:
         tuple(meta.classes),
         read_array(directory / "train_images.npy", np.uint8, ndim=4),
         read_array(directory / "train_labels.npy", np.int64, ndim=1),
-        read_array(directory / "test_images.npy", np.uint8, ndim=4),
-        read_array(directory / "test_labels.npy", np.int64, ndim=1),
+        read_array(directory / "test_images.npy", np.uint8, ndim=4, may_be_empty=True),
+        read_array(directory / "test_labels.npy", np.int64, ndim=1, may_be_empty=True),
         tuple(meta.mean),
         tuple(meta.std),
     )
@@ -125,7 +136,30 @@ def load(directory: Path) -> Images:
     return data
 
 
+def load_tables(directory: Path, data: Images) -> Tables | None:
+    """Read what is known of each image besides its label, as text; None for a data set without files of its own."""
+    if not (directory / _TABLES[0]).exists():
+        return None
+    train, test = (read_text_table(directory / name, ["file_name", "label"]) for name in _TABLES)
+    if (len(train), len(test)) != (len(data.train_labels), len(data.test_labels)):
+        raise FoldwiseError(f"{directory}: the tables are not of the images beside them: {_REMEDY}")
+    return train, test
+
+
+def copied_rows(images: NDArray[np.uint8], rows: NDArray[np.intp], target: Path) -> NDArray[np.uint8]:
+    """Copy some images into an array on disk, which need not fit in memory; gives it mapped."""
+    shape = len(rows), *images.shape[1:]
+    if not len(rows):
+        return np.empty(shape, np.uint8)
+    copied = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+    step = images_at_a_time(images)
+    for start in range(0, len(rows), step):
+        copied[start : start + step] = images[rows[start : start + step]]
+    return copied
+
+
 _REMEDY = "delete the folder and run `dvc repro`"
+_TABLES = "train.csv", "test.csv"
 
 
 def _meta(data: Images) -> dict[str, Any]:
@@ -150,7 +184,7 @@ def _wrong(data: Images) -> str:
             return f"{len(images)} {split} images but {len(labels)} labels"
         if images.shape[1:] != data.shape:
             return "train and test images differ in shape"
-        low, high = int(labels.min()), int(labels.max())
+        low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
         if low < 0 or high >= len(data.classes):
             return f"a {split} label is {low if low < 0 else high}, outside 0 to {len(data.classes) - 1}"
     if data.train_labels.min() == data.train_labels.max():

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-# Enough images for NumPy to be busy, few enough to stay in the processor's cache.
-_BLOCK = 4096
+# Pixels that are counted at a time: enough for NumPy to be busy, few enough for any memory.
+_BLOCK = 4_000_000
 
 
 def pixel_statistics(
@@ -27,12 +27,18 @@ def pixel_statistics(
     mean, std : (C,) float
     """
     values, chosen = np.arange(256), np.arange(len(images)) if chosen is None else chosen
+    step = images_at_a_time(images)
     means, deviations = [], []
     for channel in range(images.shape[1]):
         counts = np.zeros(256, np.int64)
-        for start in range(0, len(chosen), _BLOCK):
-            counts += np.bincount(images[chosen[start : start + _BLOCK], channel].ravel(), minlength=256)
+        for start in range(0, len(chosen), step):
+            counts += np.bincount(images[chosen[start : start + step], channel].ravel(), minlength=256)
         n, total, squares = int(counts.sum()), int(counts @ values), int(counts @ values**2)
         means.append(total / (255 * n))
         deviations.append(math.sqrt(n * squares - total**2) / (255 * n))
     return tuple(means), tuple(deviations)
+
+
+def images_at_a_time(images: NDArray[np.uint8]) -> int:
+    """How many of images (N, C, H, W) to take at a time where all may be more than the memory holds."""
+    return max(1, _BLOCK // int(np.prod(images.shape[1:])))

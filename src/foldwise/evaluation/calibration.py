@@ -14,11 +14,12 @@ TEMPERATURE_BOUNDS = (0.05, 20.0)
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """A reliability diagram: mean confidence, accuracy and number of images of each bin, each of shape (bins,)."""
+    """A reliability diagram: mean confidence, accuracy, numbers of images and units of each bin, each (bins,)."""
 
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     count: NDArray[np.int64]
+    units: NDArray[np.int64]
 
     @property
     def calibration_error(self) -> float:
@@ -26,8 +27,12 @@ class Reliability:
         return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.count))
 
 
-def reliability(log_probabilities: LogProbabilities, labels: Labels, *, bins: int = 15) -> Reliability:
+def reliability(
+    log_probabilities: LogProbabilities, labels: Labels, units: NDArray[np.int64] | None = None, *, bins: int = 15
+) -> Reliability:
     """Reliability diagram of the top class, in at most `bins` bins: (n, classes) and int labels (n,).
+
+    Images of one number in `units` (n,) depend on each other; by default each is on its own.
 
     Images are ordered by the probability of their top class. Those of equal probability share a bin, so that the order
     in which images come changes nothing; certainties that float32 rounds to 1 are one bin. Otherwise bins have equal
@@ -45,6 +50,7 @@ def reliability(log_probabilities: LogProbabilities, labels: Labels, *, bins: in
         confidence=np.array([confidence[part].mean() for part in parts]),
         accuracy=np.array([correct[part].mean() for part in parts]),
         count=np.array([len(part) for part in parts], dtype=np.int64),
+        units=np.array([len(part if units is None else np.unique(units[part])) for part in parts], dtype=np.int64),
     )
 
 

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2_contingency
 
 from foldwise.data.folds import Fold
 from foldwise.evaluation.results import OUT_OF_FOLD, Results
 from foldwise.evaluation.scores import Labels, LogProbabilities
+
+Units = NDArray[np.int64]
 
 # Probability of a test's false alarm.
 RARE = 1e-3
@@ -34,22 +37,25 @@ def findings(results: Results, summary: dict[str, Any]) -> list[str]:
         As `summarize` gives it.
     """
     predictions, labels = results.predictions()[OUT_OF_FOLD]
-    useless = list(_useless(predictions, labels, results.classes))
-    found = [*useless, *_rising(results.epochs), *_unlike(results.scores)]
+    units = results.folds.units
+    useless = list(_useless(predictions, labels, results.classes, units))
+    found = [*useless, *_rising(results.epochs)]
+    if results.folds.independent:  # groups differ by more than what chance does to images
+        found += _unlike(results.scores)
     if not useless:
-        found += _contradicted(predictions, labels)
+        found += _contradicted(predictions, labels, units)
     if len(labels) >= ENOUGH:
         found += _uncalibrated(summary["out_of_fold"])
     return found
 
 
-def _useless(predictions: LogProbabilities, labels: Labels, classes: Sequence[str]) -> Iterator[str]:
+def _useless(predictions: LogProbabilities, labels: Labels, classes: Sequence[str], units: Units) -> Iterator[str]:
     counts = np.bincount(labels)
     commonest = int(counts.argmax())
-    right, share = int((predictions.argmax(axis=1) == labels).sum()), counts[commonest] / len(labels)
-    if binomtest(right, len(labels), share, alternative="greater").pvalue > RARE:
+    right, share = predictions.argmax(axis=1) == labels, counts[commonest] / len(labels)
+    if binomtest(*_counted(right, units), share, alternative="greater").pvalue > RARE:
         yield (
-            f"the accuracy out of fold, {right / len(labels):.4f}, is not clearly above that of always saying "
+            f"the accuracy out of fold, {right.mean():.4f}, is not clearly above that of always saying "
             f"{classes[commonest]}, the commonest class, {share:.4f}: raise train.epochs, or lower train.lr or "
             "train.weight_decay"
         )
@@ -87,17 +93,23 @@ def _unlike(folds: pd.DataFrame) -> Iterator[str]:
             return
 
 
-def _contradicted(predictions: LogProbabilities, labels: Labels) -> Iterator[str]:
+def _contradicted(predictions: LogProbabilities, labels: Labels, units: Units) -> Iterator[str]:
     """Labels that are wrong at random: unlike hard images, they meet the surest answers nearly as often as others."""
     wrong = predictions.argmax(axis=1) != labels
     surest = np.argsort(-predictions.max(axis=1), kind="stable")[: max(1, len(labels) // 10)]
     share = wrong[surest].mean()
-    test = binomtest(int(wrong[surest].sum()), len(surest), WRONG_LABELS, alternative="greater")
+    test = binomtest(*_counted(wrong[surest], units[surest]), WRONG_LABELS, alternative="greater")
     if test.pvalue < RARE and share > EVENNESS * wrong.mean():
         yield (
             f"{share:.1%} of the labels contradict even the tenth of the answers that the models are surest of, so "
             "about as many may be wrong: plots/images/label_suspicion.png shows the likeliest"
         )
+
+
+def _counted(hits: NDArray[np.bool_], units: Units) -> tuple[int, int]:
+    """Give hits and trials of a binomial test: images, or units where images depend on each other."""
+    trials = len(np.unique(units))
+    return round(float(hits.mean()) * trials), trials
 
 
 def _uncalibrated(out_of_fold: dict[str, Any]) -> Iterator[str]:

@@ -61,8 +61,9 @@ class HeldOut:
 
     @property
     def test_train_ratio(self) -> float:
-        """Held-out images for each training image of a fold."""
-        return 1 / (self.folds.description.k - 1)
+        """Held-out images for each training image, in the mean of the folds."""
+        held_out = self.scores["n"].to_numpy(dtype=np.float64)
+        return float(np.mean(held_out / (len(self.labels) - held_out)))
 
     def step(self, score: Score) -> float:
         """Smallest step of a score on the smallest fold."""
@@ -111,8 +112,18 @@ class Results(HeldOut):
         ]
 
     def predictions(self) -> Predictions:
-        """Give log-probabilities and labels: out of fold, the mean of the repeats; on the test set, the ensemble."""
-        return {
-            OUT_OF_FOLD: (scores.ensemble(self.out_of_fold), self.labels),
-            ENSEMBLE: (scores.ensemble(self.test), self.test_labels),
-        }
+        """Give log-probabilities and labels: out of fold, the mean of the repeats; on a test set, the ensemble."""
+        predictions = {OUT_OF_FOLD: (scores.ensemble(self.out_of_fold), self.labels)}
+        if len(self.test_labels):
+            predictions[ENSEMBLE] = scores.ensemble(self.test), self.test_labels
+        return predictions
+
+    def units(self) -> dict[str, NDArray[np.int64]]:
+        """Give the units of the images of each of `predictions`, where they are known."""
+        known = {OUT_OF_FOLD: self.folds.units, ENSEMBLE: self.folds.test_units}
+        return {name: units for name, units in known.items() if len(units)}
+
+    @property
+    def test_apart(self) -> NDArray[np.bool_]:
+        """Which test images have neither a copy nor their group in training, (M,)."""
+        return ~np.isin(self.folds.test_units, self.folds.units)

@@ -212,7 +212,7 @@ def headline(log_probabilities: LogProbabilities, labels: Labels) -> dict[str, f
 def of_model(
     fold: Fold,
     held_out: tuple[LogProbabilities, Labels],
-    test: tuple[LogProbabilities, Labels],
+    test: tuple[LogProbabilities, Labels] | None,
 ) -> dict[str, pd.DataFrame]:
     """Score one fold's model.
 
@@ -220,6 +220,7 @@ def of_model(
     ----------
     fold : Fold
     held_out, test : log-probabilities (n, classes), labels (n,)
+        None without a test set.
 
     Returns
     -------
@@ -228,9 +229,10 @@ def of_model(
         `classes`: one row per part and class; `confusion`: one row per part, given and predicted class.
     """
     place = fold._asdict()
-    on_test = {f"test_{name}": score for name, score in headline(*test).items() if name in SCORES}
-    row = place | headline(*held_out) | on_test
-    parts = {"held_out": held_out, "test": test}
+    row, parts = place | headline(*held_out), {"held_out": held_out}
+    if test:
+        row |= {f"test_{name}": score for name, score in headline(*test).items() if name in SCORES}
+        parts["test"] = test
     classes = [by_class(*predicted).assign(images=part, **place) for part, predicted in parts.items()]
     counts = [
         {**place, "images": part, "actual": actual, "predicted": predicted, "count": count}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from foldwise.evaluation import calibration, scores
-from foldwise.evaluation.results import Results
+from foldwise.evaluation.results import ENSEMBLE, Results
 from foldwise.evaluation.scores import Labels, LogProbabilities, Score
 
 
@@ -23,21 +23,19 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
     -------
     dict
         `cv`: mean and standard deviation over the folds, for the accuracy and the primary score also the corrected
-        95 % interval of the mean; `out_of_fold`: all held-out predictions pooled, those of every repeat; `test`: each
-        fold's model, and their ensemble. Fractions, log loss in nats, to nine decimals; None where a score cannot be
+        95 % interval of the mean; `out_of_fold`: all held-out predictions pooled, those of every repeat; `test`, if
+        there is one: each fold's model, their ensemble, and the ensemble `apart` from images whose copy or group is in
+        training, if there are any. Fractions, log loss in nats, to nine decimals; None where a score cannot be
         had, and for the interval of one that fewer than two folds have.
     """
     names = ("n", "errors", "accuracy", "f1_macro", "f1_micro", "log_loss")
-    out_of_fold, ensemble = _pooled(_pool(results), names), _ensemble(results, ("accuracy", "errors", "log_loss"))
+    out_of_fold = _pooled(_pool(results), names)
     if rescaled:
         temperature = _rounded({"temperature": rescaled.temperature})
         out_of_fold["rescaled"] = _pooled(_pool(rescaled), ("log_loss",)) | temperature
-        ensemble["rescaled"] = _ensemble(rescaled, ("log_loss",))
-    return {
-        "cv": {score.name: _over_folds(results, score) for score in results.shown},
-        "out_of_fold": out_of_fold,
-        "test": {"accuracy": _spread(results, "test_accuracy"), "ensemble": ensemble},
-    }
+    over_folds = {score.name: _over_folds(results, score) for score in results.shown}
+    summary = {"cv": over_folds, "out_of_fold": out_of_fold}
+    return summary | ({"test": _on_test(results, rescaled)} if len(results.test_labels) else {})
 
 
 def recalibrate(results: Results) -> Results:
@@ -75,8 +73,16 @@ def _spread(results: Results, column: str) -> dict[str, Any]:
     return _rounded({"mean": mean, "std": std})
 
 
-def _ensemble(results: Results, names: tuple[str, ...]) -> dict[str, Any]:
-    return _pooled((scores.ensemble(results.test), results.test_labels), names)
+def _on_test(results: Results, rescaled: Results | None) -> dict[str, Any]:
+    predictions, labels = results.predictions()[ENSEMBLE]
+    ensemble = _pooled((predictions, labels), ("accuracy", "errors", "log_loss"))
+    if rescaled:
+        ensemble["rescaled"] = _pooled(rescaled.predictions()[ENSEMBLE], ("log_loss",))
+    found = {"accuracy": _spread(results, "test_accuracy"), "ensemble": ensemble}
+    apart = results.test_apart
+    if 0 < apart.sum() < len(apart):
+        found["apart"] = _pooled((predictions[apart], labels[apart]), ("n", "errors", "accuracy"))
+    return found
 
 
 def _pooled(predictions: tuple[LogProbabilities, Labels], names: tuple[str, ...]) -> dict[str, Any]:

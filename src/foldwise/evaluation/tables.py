@@ -1,9 +1,10 @@
 """The tables behind the plots: small and tidy, never one row per image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from foldwise.evaluation import calibration, scores
@@ -38,6 +39,8 @@ def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.Da
     recalibrated = {}
     if rescaled:
         recalibrated = {f"{name}, one temperature": one for name, one in rescaled.predictions().items()}
+    units = results.units()
+    units |= {f"{name}, one temperature": of for name, of in units.items()}
     tables_by_name = {
         "loss_by_batch": loss_by_batch(results.steps),
         "loss_by_epoch": by_epoch(results.epochs, "loss"),
@@ -46,7 +49,7 @@ def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.Da
         "class_scores": class_scores(predictions, results.classes),
         "confusion": confusion(predictions, results.classes),
         "roc": roc(predictions, results.classes),
-        "reliability": reliability_curves({**predictions, **recalibrated}),
+        "reliability": reliability_curves({**predictions, **recalibrated}, units),
         "label_suspicion": label_issues(*predictions[OUT_OF_FOLD], results.classes),
     }
     return {name: table.round(6) for name, table in tables_by_name.items()}
@@ -146,16 +149,18 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     return pd.concat(curves)
 
 
-def reliability_curves(predictions: Predictions) -> pd.DataFrame:
+def reliability_curves(predictions: Predictions, units: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
     """Compare confidence with accuracy in bins of about equally many images.
 
-    Columns: predictions, confidence, accuracy, low and high (Wilson's 95 % interval of the accuracy), images.
+    Columns: predictions, confidence, accuracy, low and high (Wilson's 95 % interval of the accuracy), images. Wilson's
+    interval supposes that images are independent: where they are not, as `units` tells, it counts units instead.
     """
     rows = []
     for name, (log_probabilities, labels) in predictions.items():
-        bins = calibration.reliability(log_probabilities, labels)
-        for confidence, accuracy, count in zip(bins.confidence, bins.accuracy, bins.count, strict=True):
-            interval = wilson(round(accuracy * count), int(count))
+        bins = calibration.reliability(log_probabilities, labels, units.get(name))
+        each = zip(bins.confidence, bins.accuracy, bins.count, bins.units, strict=True)
+        for confidence, accuracy, count, independent in each:
+            interval = wilson(round(accuracy * independent), int(independent))
             rows.append((name, confidence, accuracy, interval.low, interval.high, count))
     return pd.DataFrame(rows, columns=["predictions", "confidence", "accuracy", "low", "high", "images"])
 

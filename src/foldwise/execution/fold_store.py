@@ -19,7 +19,7 @@ from foldwise.base import libraries
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import Arrays, encoded, write_bytes
 from foldwise.base.startup import ROUNDING
-from foldwise.data import pixels
+from foldwise.data import pixels, units
 from foldwise.data.folds import Fold, Folds
 
 # Bytes that the store may hold.
@@ -158,7 +158,8 @@ def _digest(part: Any) -> bytes:
 
 def _code() -> Iterator[str]:
     """The modules that a fold's training runs through and whose code decides what comes of it."""
-    for path in (*sorted(Path(learning.__path__[0]).glob("*.py")), Path(pixels.__file__)):
+    others = (Path(str(module.__file__)) for module in (pixels, units))
+    for path in (*sorted(Path(learning.__path__[0]).glob("*.py")), *others):
         yield path.stem
         yield without_words(path.read_text(encoding="utf-8"))
 

@@ -28,3 +28,8 @@ def prepare(compute: Compute) -> torch.device:
             f"params.yaml: compute.device is {compute.device}, which PyTorch does not see here: set it to cpu"
         )
     return torch.device(compute.device)
+
+
+def fits(images: torch.Tensor, device: torch.device) -> bool:
+    """Whether images leave half of what is free on a device to networks and activations; a CPU maps them."""
+    return device.type != "cuda" or images.nbytes < torch.cuda.mem_get_info(device)[0] / 2

@@ -30,7 +30,7 @@ class PredictFold:
     params: Params
 
     def __call__(self, fold: Fold, job: object, weights: Arrays) -> Arrays:
-        """Give float32 log-probabilities: `held_out` (n, classes) in ascending order of index, `test` (N, classes)."""
+        """Give float32 log-probabilities (n, classes): `held_out`, ascending by index, and `test` if there are any."""
         import torch
 
         from foldwise.learning import models
@@ -44,12 +44,15 @@ class PredictFold:
         except FoldwiseError as error:
             raise FoldwiseError(f"the model of {fold} {error}: run `dvc repro -f -s train`") from error
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        held_out = self.images.train_images[self.folds.held_out(fold)]
-        augment = self.params.evaluate.augment
-        predicted = {
-            name: log_probabilities(model, torch.from_numpy(images).to(device), augment).cpu().numpy()
-            for name, images in (("held_out", held_out), ("test", self.images.test_images))
-        }
+        held_out = torch.from_numpy(self.folds.held_out(fold))
+        augment, predicted = self.params.evaluate.augment, {}
+        for name, images, chosen in (
+            ("held_out", self.images.train_images, held_out),
+            ("test", self.images.test_images, None),
+        ):
+            if len(images):
+                found = log_probabilities(model, torch.from_numpy(images), augment, chosen)
+                predicted[name] = found.cpu().numpy()
         if not all(np.isfinite(values).all() for values in predicted.values()):
             is_whole = all(weight.isfinite().all() for weight in model.state_dict().values())
             # Training writes no weights that are not finite, so such a file was damaged later.

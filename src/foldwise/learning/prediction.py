@@ -16,18 +16,22 @@ MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 @torch.inference_mode()
-def log_probabilities(model: nn.Module, images: Tensor, augment: Literal["none", "shift"] = "none") -> Tensor:
-    """Predict every image, in order.
+def log_probabilities(
+    model: nn.Module, images: Tensor, augment: Literal["none", "shift"] = "none", chosen: Tensor | None = None
+) -> Tensor:
+    """Predict images, in order.
 
     Parameters
     ----------
     model : nn.Module
         Maps raw pixels to logits; it is put into evaluation mode and stays there.
     images : (N, C, H, W) uint8
-        Raw pixels, on the device of the model.
+        Raw pixels; a batch at a time is brought to the device of the model, so that they may be more than it holds.
     augment : {"none", "shift"}
         `shift` takes the mean of the logits of each image as it is and moved as far as in training each way; what
         comes in at the border is 0.
+    chosen : (n,) int64, optional
+        Indices of the images to predict, on their device; all by default.
 
     Returns
     -------
@@ -50,4 +54,7 @@ def log_probabilities(model: nn.Module, images: Tensor, augment: Literal["none",
         return torch.stack([logits(images) for images in moved]).mean(dim=0)
 
     predict = mean_logits if augment == "shift" else logits
-    return torch.log_softmax(torch.cat([predict(batch) for batch in torch.split(images, BATCH_SIZE)]).float(), dim=1)
+    device = next(model.parameters()).device
+    batches = torch.split(images if chosen is None else chosen, BATCH_SIZE)
+    predicted = [predict((batch if chosen is None else images[batch]).to(device)) for batch in batches]
+    return torch.log_softmax(torch.cat(predicted).float(), dim=1)

@@ -94,7 +94,8 @@ class TrainFold:
         weights = [(name, array.dtype, array.shape, array) for name, array in sorted(self.weights.items())]
         device = _graphics() if params.compute.device != "cpu" else ()
         pixels = data.shape, data.mean, data.std, data.train_images, data.train_labels
-        return recipe, device, len(data.classes), *pixels, *(part for named in weights for part in named)
+        units = self.folds.units if self.train.patience else ()
+        return recipe, device, len(data.classes), *pixels, units, *(part for named in weights for part in named)
 
     @property
     def costs(self) -> list[float]:
@@ -118,7 +119,7 @@ class TrainFold:
         train = self.train
         random = streams(train.seed, fold)
         samples = self._samples(fold)
-        training = Training.start(self._network(fold, random).to(samples.images.device), train)
+        training = Training.start(self._network(fold, random).to(samples.labels.device), train)
         if job.is_first:
             self._warn(samples, job)
         if arrays := job.checkpoint():
@@ -139,17 +140,18 @@ class TrainFold:
         return weights | {"epochs": np.array(training.epochs), "losses": np.array(training.losses, dtype=np.float32)}
 
     def _samples(self, fold: Fold) -> "Samples":
-        """The fold's images, on the device."""
+        """The fold's images, on the device where they fit."""
         import torch
 
-        from foldwise.learning.devices import prepare
+        from foldwise.learning.devices import fits, prepare
         from foldwise.learning.training import Samples
 
         device = prepare(self.params.compute)
-        images, labels = (
-            torch.from_numpy(array).to(device) for array in (self.images.train_images, self.images.train_labels)
-        )
-        return Samples(images, labels, self.folds.training(fold), self.folds.held_out(fold))
+        images, labels = map(torch.from_numpy, (self.images.train_images, self.images.train_labels))
+        if fits(images, device):
+            images = images.to(device)
+        indices = self.folds.training(fold), self.folds.held_out(fold)
+        return Samples(images, labels.to(device), *indices, self.folds.units)
 
     def _network(self, fold: Fold, random: "Streams") -> "nn.Module":
         """The network as it is before its first step, with the normalisation constants that it keeps."""
@@ -177,7 +179,7 @@ class TrainFold:
         """Tell of what is probably not meant."""
         import torch
 
-        if samples.images.device.type == "cpu" and torch.cuda.is_available():
+        if samples.labels.device.type == "cpu" and torch.cuda.is_available():
             job.note("a GPU is there and not used: `-S compute.device=cuda` would use it")
         n = len(samples.training)
         steps = sum(steps_by_epoch(self.train, n))

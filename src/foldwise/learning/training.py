@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
+from foldwise.data.units import commonest_classes
 from foldwise.learning.augmentation import augment
 from foldwise.learning.optimization import Muon, diverged, first_layer, learning_rate, make_optimizer
 from foldwise.learning.prediction import log_probabilities
@@ -31,15 +32,24 @@ class Samples:
     Attributes
     ----------
     images : (N, C, H, W) uint8 tensor
+        On the device of the labels, or in the machine's memory where they do not fit on it.
     labels : (N,) int64 tensor
+        On the device that is computed on.
     training, held_out : (n,) int64 arrays
         Indices.
+    units : (N,) int64 array
+        Images of one number stay on one side of the inner split.
     """
 
     images: Tensor
     labels: Tensor
     training: NDArray[np.int64]
     held_out: NDArray[np.int64]
+    units: NDArray[np.int64]
+
+    def batch(self, chosen: Tensor) -> Tensor:
+        """Gather some images on the device that is computed on."""
+        return self.images[chosen.to(self.images.device)].to(self.labels.device)
 
 
 @dataclass
@@ -156,7 +166,7 @@ def _train_epoch(
     training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
 ) -> None:
     """Take every image once; after the first epoch, those that the recipe selects."""
-    model, optimizer, device = training.model, training.optimizer, samples.images.device
+    model, optimizer, device = training.model, training.optimizer, samples.labels.device
     steps = steps_by_epoch(train, len(indices))
     first_step = len(training.losses)
     if epoch == 0:
@@ -182,7 +192,7 @@ def _train_epoch(
         rate = learning_rate(first_step + step, sum(steps), train.schedule, train.lr)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        images, labels = augment(samples.images[batch], kind, augmentation), samples.labels[batch]
+        images, labels = augment(samples.batch(batch), kind, augmentation), samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
             logits = model(images.contiguous(memory_format=torch.channels_last))
             each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
@@ -232,8 +242,9 @@ def _check_finite(losses: Tensor, first_step: int, training: Training, train: Tr
 def _score(training: Training, samples: Samples, indices: NDArray[np.int64], train: Train) -> tuple[float, float]:
     """Mean log loss in nats and accuracy on some images."""
     model = training.model
-    chosen = torch.from_numpy(indices).to(samples.images.device)
-    predicted, labels = log_probabilities(model, samples.images[chosen]), samples.labels[chosen]
+    chosen = torch.from_numpy(indices)
+    predicted = log_probabilities(model, samples.images, chosen=chosen.to(samples.images.device))
+    labels = samples.labels[chosen.to(samples.labels.device)]
     loss = float(functional.nll_loss(predicted, labels))
     if not math.isfinite(loss):
         raise diverged(training.optimizer, train, loss, len(training.losses) + 1, "after an epoch")
@@ -247,25 +258,29 @@ def _set_aside(
 
     seed = int(stream.generate_state(1)[0])
     labels = samples.labels[torch.from_numpy(samples.training).to(samples.labels.device)].cpu().numpy()
+    units = samples.units[samples.training]
+    numbers, labels = commonest_classes(labels, units)
+    what = "image" if len(numbers) == len(units) else "group"
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
         raise FoldwiseError(
-            f"class {present[counts.argmin()]} has one training image, too few for the split of early stopping: "
+            f"class {present[counts.argmin()]} has one training {what}, too few for the split of early stopping: "
             "set train.patience to 0"
         )
     # Each side needs as many images as there are classes; two of each class leave a fraction that does.
     few, many = len(present), len(labels) - len(present)
-    n, aside = len(labels), math.ceil(fraction * len(labels))
-    if not few <= aside <= many:
-        nearest = few if aside < few else many
+    n, count = len(labels), math.ceil(fraction * len(labels))
+    if not few <= count <= many:
+        nearest = few if count < few else many
         rounded = (round((nearest - 0.5) / n, digits) for digits in itertools.count(1))
         fitting = next(share for share in rounded if few <= math.ceil(share * n) <= many)
         raise FoldwiseError(
-            f"train.inner_fraction is {fraction}, which of {n} training images leaves too few of {few} classes to "
-            f"{'stop' if aside < few else 'train'} on: set it to {fitting}, or train.patience to 0"
+            f"train.inner_fraction is {fraction}, which of {n} training {what}s leaves too few of {few} classes to "
+            f"{'stop' if count < few else 'train'} on: set it to {fitting}, or train.patience to 0"
         )
-    training, inner = train_test_split(samples.training, test_size=fraction, random_state=seed, stratify=labels)
-    return np.sort(training), np.sort(inner)
+    _, aside = train_test_split(numbers, test_size=fraction, random_state=seed, stratify=labels)
+    is_inner = np.isin(units, aside)
+    return samples.training[~is_inner], samples.training[is_inner]
 
 
 def _train_mode(model: nn.Module) -> None:

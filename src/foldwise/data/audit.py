@@ -1,0 +1,236 @@
+"""What is wrong with the data: copies, groups on both sides, labels that contradict each other, blank images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foldwise.base.params import CV
+from foldwise.data.images import Images, Tables
+from foldwise.data.near_copies import MOST, near_copies
+from foldwise.data.units import digests, groups_of
+
+# Images that a finding names.
+EXAMPLES = 24
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of N training and then M test images.
+
+    Attributes
+    ----------
+    groups, copies : (N + M,) int64
+        Equal numbers for those of one group and for equal pixels; -1 for no group.
+    names : sequence of str or None
+        Their files.
+    given : sequence of str or None
+        Folds of the training images that were given from outside.
+    """
+
+    groups: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    names: Sequence[str] | None
+    given: Sequence[str] | None
+
+    @classmethod
+    def of(cls, data: Images, tables: Tables | None) -> Self:
+        """Gather it from the images and their tables."""
+        pixels = np.concatenate([digests(data.train_images), digests(data.test_images)])
+        _, copies = np.unique(pixels, return_inverse=True)
+        if tables is None:
+            return cls(np.full(len(copies), -1), copies, None, None)
+        given = tables[0]["fold"].tolist() if "fold" in tables[0] else None
+        names = [name for table in tables for name in table["file_name"]]
+        return cls(groups_of(*tables), copies, names, given)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, or that a reader should know.
+
+    Attributes
+    ----------
+    kind : str
+    count : int
+        Of images, or of what `says` counts.
+    says : str
+        In a line.
+    examples : tuple of tuple of int
+        Images that belong together, at most `EXAMPLES` in all; test images are counted on from the training images.
+    """
+
+    kind: str
+    count: int
+    says: str
+    examples: tuple[tuple[int, ...], ...] = ()
+
+
+def is_shared(values: NDArray[np.int64]) -> bool:
+    """Whether two images have one value in common."""
+    counts = np.unique(values[values >= 0], return_counts=True)[1]
+    return bool((counts > 1).any())
+
+
+def audit(data: Images, known: Known, assignments: NDArray[np.int32], cv: CV) -> list[Finding]:
+    """Look for all that is known to make a score too good, or a fold too hard.
+
+    Parameters
+    ----------
+    data : Images
+    known : Known
+    assignments : (repeats, N) int32
+    cv : CV
+    """
+    n = len(data.train_labels)
+    labels = np.concatenate([data.train_labels, data.test_labels])
+    return [
+        *_copies(known.copies, labels, n, cv),
+        *_groups(known.groups, n, assignments, cv),
+        *_classes(data, known, assignments),
+        *_blank(data),
+        *_near(data, known.copies),
+    ]
+
+
+def _copies(copies: NDArray[np.int64], labels: NDArray[np.int64], n: int, cv: CV) -> Iterator[Finding]:
+    sets = _sets(copies)
+    within = [one for one in (tuple(i for i in one if i < n) for one in sets) if len(one) > 1]
+    if within:
+        count, how = sum(map(len, within)), "are held out together"
+        if cv.copies == "ignore":
+            how = "may be trained on and held out at once, as cv.copies is ignore"
+        says = f"{count:,} training images are copies, of {len(within):,} different ones; they {how}"
+        yield Finding("copies_in_training", count, says, _first(within))
+    if across := [one for one in sets if one[0] < n <= one[-1]]:
+        count = sum(i >= n for one in across for i in one)
+        says = f"{count:,} test images are copies of training images: test.apart is without them"
+        yield Finding("copies_in_test", count, says, _first(across))
+    if contrary := [one for one in sets if len(set(labels[list(one)])) > 1]:
+        says = f"{len(contrary):,} images have copies with another label: at most one is right"
+        yield Finding("contrary_labels", len(contrary), says, _first(contrary))
+
+
+def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], cv: CV) -> Iterator[Finding]:
+    """Groups in training and test, and in several folds."""
+    of_training = groups[:n]
+    across = np.intersect1d(of_training[of_training >= 0], groups[n:])
+    if len(across):
+        pairs = [tuple(int(np.flatnonzero(groups == group)[end]) for end in (0, -1)) for group in across[:EXAMPLES]]
+        says = f"{len(across):,} groups are in training and test: test.apart is without their test images"
+        yield Finding("groups_in_test", len(across), says, _first(pairs))
+    has = of_training >= 0
+    torn = np.unique(np.unique(np.stack([of_training, assignments[0]])[:, has], axis=1)[0], return_counts=True)[1] > 1
+    if torn.any():
+        why = "cv.groups is ignore" if cv.groups == "ignore" else f"cv.strategy is {cv.strategy}"
+        says = (
+            f"{torn.sum():,} of {len(torn):,} groups are in several folds, as {why}: scores are not of new groups"
+        )
+        yield Finding("groups_in_several_folds", int(torn.sum()), says)
+
+
+def _classes(data: Images, known: Known, assignments: NDArray[np.int32]) -> Iterator[Finding]:
+    """Classes that a part of the data lacks, and those that have too few groups."""
+    everywhere = range(len(data.classes))
+    folds = int(assignments.max()) + 1
+    held_out = np.zeros((len(data.classes), len(assignments), folds), bool)
+    for repeat, row in enumerate(assignments):
+        held_out[data.train_labels, repeat, row] = True
+    groups = np.unique(np.stack([data.train_labels, known.groups[: len(data.train_labels)]]), axis=1)
+    in_groups = np.bincount(groups[0, groups[1] >= 0], minlength=len(data.classes))
+    lacking = {
+        "training": ("no training image is of", ~np.isin(everywhere, data.train_labels)),
+        "test": ("no test image is of", len(data.test_labels) > 0 and ~np.isin(everywhere, data.test_labels)),
+        "a_fold": ("not every fold holds out an image of", held_out.any(axis=(1, 2)) & ~held_out.all(axis=(1, 2))),
+        "groups": (f"there are groups, but fewer than {folds}, of", (in_groups > 0) & (in_groups < folds)),
+    }
+    for what, (says, which) in lacking.items():
+        if names := [data.classes[place] for place in np.flatnonzero(which)]:
+            more = f" and {len(names) - 10} more classes" if len(names) > 10 else ""
+            yield Finding(f"classes_lacking_in_{what}", len(names), f"{says} {', '.join(names[:10])}{more}")
+
+
+def _blank(data: Images) -> Iterator[Finding]:
+    n = len(data.train_labels)
+    blank = [
+        (start + place,)
+        for start, images in ((0, data.train_images), (n, data.test_images))
+        for place, image in enumerate(np.asarray(images))
+        if image[0, 0, 0] == image[0, -1, -1] and (image == image[:, :1, :1]).all()
+    ]
+    if blank:
+        says = f"{len(blank):,} images are blank: their pixels have one value"
+        yield Finding("blank", len(blank), says, _first(blank))
+
+
+def _near(data: Images, copies: NDArray[np.int64]) -> Iterator[Finding]:
+    pairs = near_copies(data.train_images, data.test_images, copies)
+    if pairs is not None and len(pairs):
+        says = f"{len(pairs):,} pairs of images look alike: name those that are one as a group, if there are any"
+        yield Finding("near_copies", len(pairs), says, _first([(int(i), int(j)) for i, j in pairs[:EXAMPLES]]))
+
+
+def lines(findings: Sequence[Finding], data: Images, known: Known) -> list[str]:
+    """Put findings in lines for the console; in one what was checked where there are none."""
+    n = len(data.train_labels) + len(data.test_labels)
+    groups = "groups, " if (known.groups >= 0).any() else ""
+    near = ", near copies" if n <= MOST else ""
+    checked = f"audit of {n:,} images (copies, {groups}labels, classes, blank images{near})"
+    if not findings:
+        return [f"{checked}: nothing found"]
+    return [f"{checked}: {len(findings)} findings"] + [
+        f"finding {number}: {finding.says}{_examples(finding, known.names)}"
+        for number, finding in enumerate(findings, 1)
+    ]
+
+
+def content(findings: Sequence[Finding], data: Images, known: Known) -> dict[str, Any]:
+    """Put findings in what `audit.json` holds."""
+    n = len(data.train_labels)
+
+    def image(index: int) -> dict[str, Any]:
+        place = {"images": "training", "index": index} if index < n else {"images": "test", "index": index - n}
+        return place | ({"file_name": known.names[index]} if known.names else {})
+
+    return {
+        "images": n + len(data.test_labels),
+        "findings": [
+            {
+                "number": number,
+                "kind": finding.kind,
+                "count": finding.count,
+                "says": finding.says,
+                "examples": [[image(index) for index in one] for one in finding.examples],
+            }
+            for number, finding in enumerate(findings, 1)
+        ],
+    }
+
+
+def _sets(values: NDArray[np.int64]) -> list[tuple[int, ...]]:
+    """The images that have a value in common, ascending, for each value that several have."""
+    order = np.argsort(values, kind="stable")
+    cuts = np.flatnonzero(np.diff(values[order])) + 1
+    ends = np.append(cuts, len(order))
+    starts = np.insert(cuts, 0, 0)
+    return sorted(tuple(order[start:end].tolist()) for start, end in zip(starts, ends, strict=True) if end - start > 1)
+
+
+def _first(sets: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """As many sets, each of at most four images, as make up the examples of a finding."""
+    kept: list[tuple[int, ...]] = []
+    for one in sets:
+        if sum(map(len, kept)) + min(len(one), 4) > EXAMPLES:
+            break
+        kept.append(one[:4])
+    return tuple(kept)
+
+
+def _examples(finding: Finding, names: Sequence[str] | None) -> str:
+    if not finding.examples or not names:
+        return ""
+    first = finding.examples[0]
+    more = ", ..." if len(finding.examples) > 1 or len(first) > 3 else ""
+    return f" ({' = '.join(names[index] for index in first[:3])}{more})"

@@ -1,0 +1,67 @@
+"""A folder of one's own images in the one form: decoded, and a test set set aside."""
+
+from pathlib import Path
+
+import numpy as np
+
+from foldwise.base.errors import FoldwiseError
+from foldwise.base.params import Data
+from foldwise.data.images import Images, Tables, copied_rows
+from foldwise.data.units import connected, digests, draw, groups_of
+from foldwise.sources import pictures
+from foldwise.sources.folder import NAME, listing
+
+
+def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
+    """Decode the images of `data.folder`.
+
+    Parameters
+    ----------
+    data : Data
+    scratch : Path
+        A folder for arrays that are larger than the memory; they are mapped, and no longer needed when the images are
+        saved.
+
+    Returns
+    -------
+    images : Images
+    tables : pair of DataFrame
+        `file_name`, `label`, and where there are `group` and `fold`, of each training and test image.
+    notes : list of str
+        What was passed over, and what was done to the pixels.
+
+    Raises
+    ------
+    FoldwiseError
+        If the folder or a file of it cannot be used.
+    """
+    folder = Path(data.folder)
+    listed, notes = listing(folder)
+    decoded = pictures.decode(folder, listed["file_name"].tolist(), data, scratch / "decoded.npy")
+    listed = listed.assign(row=np.arange(len(listed)))[decoded.whole]
+    classes = sorted(listed["label"].unique())
+    labels = np.searchsorted(classes, listed["label"].to_numpy(str))
+    rows = listed["row"].to_numpy()
+    train, test = (np.flatnonzero(listed["split"] == part) for part in ("train", "test"))
+    if data.subset or (data.test_share and not len(test)):
+        together = connected(groups_of(listed), digests(decoded.pixels)[rows])
+        if data.test_share and not len(test):
+            chosen = draw(labels, together, len(labels) - round(data.test_share * len(labels)))
+            train, test = chosen, np.setdiff1d(train, chosen)
+            if len(test) == 0:
+                notes.append("too few images or groups to set some aside: there is no test set")
+        if data.subset:
+            if not len(np.unique(labels[train])) <= data.subset <= len(train):
+                raise FoldwiseError(
+                    f"data.subset is {data.subset} but must be from {len(np.unique(labels[train]))}, one image per "
+                    f"class, to {len(train)}, all training images: change it, or leave it empty to keep all"
+                )
+            train = train[draw(labels[train], together[train], data.subset)]
+    images = Images.measured(
+        NAME,
+        tuple(classes),
+        (copied_rows(decoded.pixels, rows[train], scratch / "train.npy"), labels[train]),
+        (copied_rows(decoded.pixels, rows[test], scratch / "test.npy"), labels[test]),
+    )
+    kept = listed[[column for column in ("file_name", "label", "group", "fold") if column in listed]]
+    return images, (kept.iloc[train], kept.iloc[test]), [*notes, *decoded.notes]

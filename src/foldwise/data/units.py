@@ -1,0 +1,86 @@
+"""Images that depend on each other: those of one group, and copies of each other. Together they are a unit."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from foldwise.sources.subsets import part
+
+
+def digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Give a number to each of N images that is equal where all their pixels are, (N,)."""
+    rows = np.asarray(images)  # a view that is quicker to index than the map
+    made = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in rows)
+    return np.frombuffer(made, np.uint64)
+
+
+def connected(*kinds: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Number images so that two have one number where a chain of equal values leads from one to the other.
+
+    Parameters
+    ----------
+    *kinds : (N,) int arrays
+        What images have in common, such as a group; a negative value is nothing that another has.
+
+    Returns
+    -------
+    (N,) int64
+        From 0, in the order in which units first come: `arange(N)` where every image is on its own.
+    """
+    n = nodes = len(kinds[0])
+    rows, columns = [], []
+    for kind in kinds:
+        shared = np.flatnonzero(kind >= 0)
+        values, places = np.unique(kind[shared], return_inverse=True)
+        rows.append(shared)
+        columns.append(nodes + places)
+        nodes += len(values)
+    edges = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(edges[0]), bool), edges), (nodes, nodes))
+    _, found = connected_components(graph, directed=False)
+    _, first, numbers = np.unique(found[:n], return_index=True, return_inverse=True)
+    order = np.empty_like(first)
+    order[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(order[numbers], np.int64)
+
+
+def commonest_classes(
+    labels: NDArray[np.int64], units: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the numbers of the units of images, ascending, and the commonest class of each, (U,) both."""
+    numbers, places = np.unique(units, return_inverse=True)
+    classes, columns = np.unique(labels, return_inverse=True)
+    pairs, counts = np.unique(places * len(classes) + columns, return_counts=True)
+    # Of a unit's classes the last in this order, and of equally common ones the lowest, is the one that stays.
+    order = np.lexsort((-pairs, counts))
+    commonest = np.empty(len(numbers), np.int64)
+    commonest[pairs[order] // len(classes)] = classes[pairs[order] % len(classes)]
+    return numbers, commonest
+
+
+def draw(labels: NDArray[np.int64], units: NDArray[np.int64], size: int) -> NDArray[np.intp]:
+    """Draw whole units of about `size` images in all, stratified by their commonest class; always the same.
+
+    Returns
+    -------
+    (n,) int
+        Indices, ascending; exactly `size` where every image is on its own.
+    """
+    numbers, classes = commonest_classes(labels, units)
+    least = len(np.unique(classes))
+    count = min(max(round(size * len(numbers) / len(labels)), least), len(numbers))
+    return np.flatnonzero(np.isin(units, numbers[part(classes, count)]))
+
+
+def groups_of(*tables: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the groups of the rows of tables, one after another; -1 where a row is of none."""
+    rows = sum(map(len, tables))
+    if not any("group" in table for table in tables):
+        return np.full(rows, -1)
+    groups = pd.concat([table["group"] for table in tables])
+    codes, _ = pd.factorize(groups.mask(groups == ""))
+    return np.asarray(codes, np.int64)
