@@ -15,12 +15,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from foldwise.base import interrupts
 from foldwise.base.console import say
-from foldwise.base.errors import FoldwiseError
+from foldwise.base.errors import FoldwiseError, first_line
 from foldwise.base.params import Data
 
 # What Pillow decodes by itself: no format that is handed on to another program, as EPS is to Ghostscript.
 FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO"),
+    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000"),
     *("PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP"),
 )
 SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
@@ -164,7 +164,7 @@ def _reason(error: Exception, path: Path) -> str:
         return f"has more than {_MOST:,} pixels"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
-    return "is cut off or damaged"
+    return f"is cut off or damaged ({first_line(error) or type(error).__name__})"
 
 
 def _is_deep(image: Image.Image) -> bool:
