@@ -8,6 +8,7 @@ from foldwise.base import console, files
 from foldwise.base.params import Params
 from foldwise.data.folds import load as load_folds
 from foldwise.data.images import load as load_images
+from foldwise.data.images import load_tables
 from foldwise.evaluation import plots as pictures
 from foldwise.evaluation.findings import findings
 from foldwise.evaluation.headline import describe
@@ -32,6 +33,7 @@ def aggregate(
 ) -> None:
     """Write the metrics and the plots, and print the summary."""
     data = load_images(normalized)
+    known = load_tables(normalized, data)
     on_test = ["test_accuracy"] if len(data.test_labels) else []
     results = Results(
         folds=load_folds(folds, len(data.train_labels)),
@@ -44,11 +46,13 @@ def aggregate(
         test=files.read_array(predictions / "test.npy", np.float32, 3, may_be_empty=True),
         test_labels=data.test_labels,
         primary=SCORES[params.evaluate.primary],
+        names=known[0]["file_name"].tolist() if known else None,
+        audit=files.read_json(folds / "audit.json")["findings"],
     )
     results.check("run `dvc repro -f -s evaluate`")
     rescaled = recalibrate(results) if params.evaluate.temperature else None
     summary, frames = summarize(results, rescaled), tables(results, rescaled)
-    figures = pictures.figures(results, frames, data.train_images)
+    figures = pictures.figures(results, frames, data.train_images, data.test_images)
     images = {name: pictures.png(figure) for name, figure in figures.items()}
     files.write_json(metrics, summary)
     for name, table in frames.items():

@@ -9,7 +9,8 @@ from foldwise.base import console, files
 from foldwise.base.params import Params
 from foldwise.data.folds import load as load_folds
 from foldwise.data.images import load as load_images
-from foldwise.evaluation.scores import of_model
+from foldwise.data.images import load_tables
+from foldwise.evaluation.scores import by_image, of_model
 from foldwise.execution import engine
 from foldwise.learning.predict_fold import PredictFold
 
@@ -36,6 +37,11 @@ def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, pre
         on_held_out = out_of_fold[fold.repeat, held_out], data.train_labels[held_out]
         tables.append(of_model(fold, on_held_out, (on_test, data.test_labels) if n_test else None))
     files.write_array(predictions / "out_of_fold.npy", out_of_fold)
+    known = load_tables(normalized, data)
+    files.write_csv(
+        predictions / "out_of_fold.csv",
+        by_image(out_of_fold, data.train_labels, data.classes, splits.assignments, known[0] if known else None),
+    )
     files.write_array(predictions / "test.npy", test)
     for name in tables[0]:
         files.write_csv(scores / f"{name}.csv", pd.concat([of_fold[name] for of_fold in tables]))

@@ -5,6 +5,11 @@ import sys
 from foldwise.base import interrupts
 
 
+def printable(text: str) -> str:
+    """Replace what a terminal would obey instead of showing it: names of files and classes may hold anything."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def say(line: str) -> None:
     """Print one line of progress.
 
@@ -14,4 +19,4 @@ def say(line: str) -> None:
         If Ctrl-C was heard and swallowed before.
     """
     interrupts.check()
-    print(line, file=sys.stderr, flush=True)
+    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)

@@ -246,6 +246,15 @@ def _notes(a: Run, b: Run) -> Iterator[str]:
                 f"{letter} ({run.name}): made with {run.unpinned}, not with what requirements.lock pins: "
                 "`make -B .venv/installed` brings that, and `dvc repro -f` makes it again"
             )
+    together = {run.results.folds.description.groups for run in (a, b)}
+    if together == {"together", "ignore"}:
+        a_is = a.results.folds.description.groups == "together"
+        kept, torn = ("A", "B") if a_is else ("B", "A")
+        yield (
+            f"{kept} holds whole groups out, so it says how well images of new groups are classified; in {torn} others of "
+            "a group are trained on, so it says that of groups that are known, which is mostly easier: they answer "
+            "different questions, and their difference is what groups are worth"
+        )
     unlike = [
         f"{name} {version} and {b.libraries[name]}"
         for name, version in a.libraries.items()

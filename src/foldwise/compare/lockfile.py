@@ -11,6 +11,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from foldwise.base.errors import FoldwiseError
 
 
+# The parameter that names a dep of the user's.
+OWN_IMAGES = "data.folder"
+
+
 def _one_line(cmd: Any) -> str:
     """A list of commands as one, and no matter how it was wrapped."""
     return " && ".join(" ".join(str(line).split()) for line in (cmd if isinstance(cmd, list) else [cmd]))
@@ -52,7 +56,7 @@ class Lock(BaseModel):
     -----
     - A stage is found by the last part of the path of what it makes, whatever its name.
     - A parameter goes by its full name, such as `train.lr`; its value is that which the results were made with.
-    - A source is a file that no stage makes: code, or the pins of libraries.
+    - A source is a file that no stage makes: code, or the pins of libraries; the user's own images are none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -129,8 +133,8 @@ class Lock(BaseModel):
 
     def sources(self, stages: Iterable[str]) -> dict[str, str]:
         """Digest of each source of `stages`, by path."""
-        outputs = {output.path for output in self.outputs()}
-        return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in outputs}
+        others = {output.path for output in self.outputs()} | {self.parameters.get(OWN_IMAGES)}
+        return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in others}
 
     def changed(
         self, stages: Sequence[str], yaml: Callable[[str], Mapping[str, Any]], digest: Callable[[str], str | None]

@@ -26,10 +26,12 @@ PRIMARY = "evaluate.primary"
 # What is read: folders by the last part of their path, and the files in each.
 _FILES = {
     "normalized": ("train_labels.npy",),
-    "folds": ("assignments.npy", "folds.json"),
+    "folds": ("assignments.npy", "folds.json", "units.npy"),
     "predictions": ("out_of_fold.npy",),
     "scores": ("folds.csv",),
 }
+# Older runs have none.
+_NEW = "units.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,8 @@ def _results(opened: "Revision", outputs: dict[str, Output], primary: Score) -> 
             for folder, output in outputs.items():
                 Path(temporary, folder).mkdir()
                 for file in _FILES[folder]:
+                    if file == _NEW and opened.find(f"{output.path}/{file}") is None:
+                        continue
                     Path(temporary, folder, file).write_bytes(opened.result(f"{output.path}/{file}", output.md5))
             try:
                 results = _load(Path(temporary), primary)
@@ -156,9 +160,10 @@ def _load(folder: Path, primary: Score) -> HeldOut:
     """Read copies of the files into memory; a score that an older version did not write is missing in every fold."""
     labels = np.array(files.read_array(folder / "normalized" / "train_labels.npy", np.int64, 1))
     folds = load_folds(folder / "folds", len(labels))
+    units = None if folds.all_units is None else np.array(folds.all_units)
     table = files.read_csv(folder / "scores" / "folds.csv", ["repeat", "fold", "n", "accuracy"])
     return HeldOut(
-        folds=Folds(np.array(folds.assignments), folds.description),
+        folds=Folds(np.array(folds.assignments), folds.description, units),
         labels=labels,
         out_of_fold=np.array(files.read_array(folder / "predictions" / "out_of_fold.npy", np.float32, 3)),
         scores=table.assign(**{name: np.nan for name in SCORES if name not in table}),

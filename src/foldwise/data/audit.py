@@ -125,9 +125,7 @@ def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], c
     torn = np.unique(np.unique(np.stack([of_training, assignments[0]])[:, has], axis=1)[0], return_counts=True)[1] > 1
     if torn.any():
         why = "cv.groups is ignore" if cv.groups == "ignore" else f"cv.strategy is {cv.strategy}"
-        says = (
-            f"{torn.sum():,} of {len(torn):,} groups are in several folds, as {why}: scores are not of new groups"
-        )
+        says = f"{torn.sum():,} of {len(torn):,} groups are in several folds, as {why}: scores are not of new groups"
         yield Finding("groups_in_several_folds", int(torn.sum()), says)
 
 

@@ -105,9 +105,7 @@ def given(values: Sequence[str] | None, cv: CV) -> NDArray[np.int32]:
         If a value is no such number, one is left out, or `cv.k` is another than there are.
     """
     if values is None:
-        raise FoldwiseError(
-            "cv.strategy is given, but no metadata.csv has a column fold: set it to stratified"
-        )
+        raise FoldwiseError("cv.strategy is given, but no metadata.csv has a column fold: set it to stratified")
     try:
         numbers = np.array([int(value) for value in values], np.int64)
     except ValueError as error:

@@ -1,8 +1,9 @@
 """The tracked pictures: an overview of a run and two galleries, made without pyplot and its global state."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib.style
@@ -16,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from foldwise.base import console
-from foldwise.evaluation.galleries import gallery, label_pairs, short
+from foldwise.evaluation.galleries import end, gallery, label_pairs, short
 from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, Results
 from foldwise.evaluation.tables import GALLERY, ROWS, SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
 
@@ -43,7 +44,12 @@ STYLE: list[str | Path | dict[str, Any]] = [
 TICKS = [0, *(first * power for first in (1, 5, 2, 3, 7, 4, 6, 8, 9) for power in (0.0001, 0.001, 0.01, 0.1, 1))]
 
 
-def figures(results: Results, tables: Mapping[str, pd.DataFrame], images: NDArray[np.uint8]) -> dict[str, Figure]:
+def figures(
+    results: Results,
+    tables: Mapping[str, pd.DataFrame],
+    images: NDArray[np.uint8],
+    test_images: NDArray[np.uint8] | None = None,
+) -> dict[str, Figure]:
     """Draw every picture, by file name without suffix; a sheet that says why in place of one that cannot be drawn.
 
     Parameters
@@ -51,27 +57,27 @@ def figures(results: Results, tables: Mapping[str, pd.DataFrame], images: NDArra
     results : Results
     tables : mapping of name to DataFrame
         Those that `foldwise.evaluation.tables.tables` gives for `results`.
-    images : uint8 array, shape (N, channels, height, width)
-        The training images; only those shown are read.
+    images, test_images : uint8 arrays, shape (N, channels, height, width)
+        Only those shown are read.
     """
     worst, issues = mistakes(*results.predictions()[OUT_OF_FOLD]), tables["label_suspicion"]
     actual, predicted = ([results.classes[number] for number in worst[column]] for column in ("actual", "predicted"))
+    names = [results.name(index) for index in worst["index"]]
     first, count = issues.head(GALLERY), len(issues)
     part = f", {GALLERY} of {count}{' or more' if count == ROWS else ''}" if count > GALLERY else ""
     pictures: dict[str, Callable[[], Figure]] = {
         "overview": lambda: overview(tables),
         "worst_mistakes": lambda: gallery(
-            images,
-            worst["index"].tolist(),
-            label_pairs(actual, predicted, worst["probability"]),
-            "Worst mistakes out of fold: actual → predicted class, its probability, and the image's index",
+            [images[index] for index in worst["index"]],
+            label_pairs(actual, predicted, worst["probability"], names),
+            "Worst mistakes out of fold: actual → predicted class, its probability, and the image",
         ),
         "label_suspicion": lambda: gallery(
-            images,
-            first["index"].tolist(),
-            label_pairs(first["given"], first["suggested"], first["suggested_probability"]),
-            f"Labels to check{part}: given label → what the models say, its probability, and the image's index",
+            [images[index] for index in first["index"]],
+            label_pairs(first["given"], first["suggested"], first["suggested_probability"], first["image"]),
+            f"Labels to check{part}: given label → what the models say, its probability, and the image",
         ),
+        "audit": lambda: _audit(results.audit, images, test_images),
     }
     return {name: _figure(name, draw) for name, draw in pictures.items()}
 
@@ -98,6 +104,23 @@ def overview(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for axes, (draw, name) in zip(figure.subplots(2, 3).flat, panels, strict=True):
         draw(axes, tables[name])
     return figure
+
+
+def _audit(findings: Sequence[Any], images: NDArray[np.uint8], test_images: NDArray[np.uint8] | None) -> Figure:
+    """Draw the first images of each finding, those that belong together beside each other, lettered alike."""
+    parts = {"training": images, "test": test_images}
+    shown, captions = [], []
+    each = max(1, GALLERY // max(1, sum(bool(finding["examples"]) for finding in findings)) // 2)
+    for finding in findings:
+        for letter, together in zip(ascii_lowercase, finding["examples"][:each], strict=False):
+            for image in together:
+                pixels = parts[image["images"]]
+                if pixels is not None:
+                    shown.append(pixels[image["index"]])
+                    what = end(image.get("file_name", f"#{image['index']}"))
+                    captions.append(f"{finding['number']}{letter}  {image['images']}\n{what}")
+    title = "Audit: number of the finding, letter of the images that belong together, and the image"
+    return gallery(shown, captions, title)
 
 
 def _figure(name: str, draw: Callable[[], Figure]) -> Figure:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,10 @@ class Results(HeldOut):
     test_labels : int64 array, shape (M,)
     temperature : float
         By which `test` was rescaled; 1 as the models gave it.
+    names : sequence of str, optional
+        Files of the training images.
+    audit : sequence of dict
+        The findings of `audit.json`.
     """
 
     epochs: pd.DataFrame
@@ -103,6 +108,12 @@ class Results(HeldOut):
     test: NDArray[np.float32]
     test_labels: Labels
     temperature: float = 1.0
+    names: Sequence[str] | None = None
+    audit: Sequence[Mapping[str, Any]] = ()
+
+    def name(self, index: int) -> str:
+        """Name a training image, by its index where it has no file."""
+        return f"#{index}" if self.names is None else self.names[index]
 
     def _expected_shapes(self) -> list[tuple[NDArray[np.float32], tuple[int, ...]]]:
         classes = len(self.classes)

@@ -1,7 +1,7 @@
 """The scores of one set of predictions, and what there is to know of each score: one table."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,3 +245,43 @@ def of_model(
         "classes": by_classes[["repeat", "fold", "images", *by_classes.columns.drop(["repeat", "fold", "images"])]],
         "confusion": pd.DataFrame(counts),
     }
+
+
+def by_image(
+    out_of_fold: NDArray[np.float32],
+    labels: Labels,
+    classes: Sequence[str],
+    assignments: NDArray[np.int32],
+    known: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Say of each training image what the model said that did not see it.
+
+    Parameters
+    ----------
+    out_of_fold : (repeats, N, classes) float32
+        Log-probabilities.
+    labels : (N,) int64
+    classes : sequence of str
+    assignments : (repeats, N) int32
+    known : DataFrame or None
+        `file_name`, and `group` where there are groups, of each image.
+
+    Returns
+    -------
+    DataFrame
+        A row for each repeat and image: `repeat`, `index`, what is known, `label`, `fold`, `predicted`, its
+        `probability`, and the label's, `label_probability`.
+    """
+    names, images, parts = np.array(classes), np.arange(len(labels)), []
+    about = {} if known is None else {name: known[name] for name in ("file_name", "group") if name in known}
+    for repeat, log_probabilities in enumerate(out_of_fold):
+        predicted = log_probabilities.argmax(axis=1)
+        columns = {
+            "label": names[labels],
+            "fold": assignments[repeat],
+            "predicted": names[predicted],
+            "probability": np.exp(log_probabilities[images, predicted]),
+            "label_probability": np.exp(log_probabilities[images, labels]),
+        }
+        parts.append(pd.DataFrame({"repeat": repeat, "index": images, **about, **columns}))
+    return pd.concat(parts)

@@ -1,6 +1,7 @@
 """The tables behind the plots: small and tidy, never one row per image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,8 @@ def tables(results: Results, rescaled: Results | None = None) -> dict[str, pd.Da
         "confusion": confusion(predictions, results.classes),
         "roc": roc(predictions, results.classes),
         "reliability": reliability_curves({**predictions, **recalibrated}, units),
-        "label_suspicion": label_issues(*predictions[OUT_OF_FOLD], results.classes),
+        "label_suspicion": label_issues(*predictions[OUT_OF_FOLD], results.classes, results.name),
+        "audit": audit(results.audit),
     }
     return {name: table.round(6) for name, table in tables_by_name.items()}
 
@@ -176,7 +178,9 @@ def mistakes(log_probabilities: LogProbabilities, labels: Labels) -> pd.DataFram
     )
 
 
-def label_issues(log_probabilities: LogProbabilities, labels: Labels, classes: Sequence[str]) -> pd.DataFrame:
+def label_issues(
+    log_probabilities: LogProbabilities, labels: Labels, classes: Sequence[str], name: Callable[[int], str] = str
+) -> pd.DataFrame:
     """Find the images whose given label is contradicted by models that did not see them: all, up to `ROWS`.
 
     Ranked by the normalised margin of confident learning: the given label's probability less that of the most probable
@@ -186,7 +190,8 @@ def label_issues(log_probabilities: LogProbabilities, labels: Labels, classes: S
     Returns
     -------
     DataFrame
-        rank (from 1), index (of the image), given, suggested (class names), given_probability, suggested_probability.
+        rank (from 1), index, image (as `name` names it), given, suggested (class names), given_probability,
+        suggested_probability.
 
     References
     ----------
@@ -206,12 +211,26 @@ def label_issues(log_probabilities: LogProbabilities, labels: Labels, classes: S
         {
             "rank": np.arange(1, len(first) + 1),
             "index": first,
+            "image": [name(index) for index in first],
             "given": [classes[number] for number in labels[first]],
             "suggested": [classes[number] for number in suggested[first]],
             "given_probability": given[first],
             "suggested_probability": probabilities[first, suggested[first]],
         }
     )
+
+
+def audit(findings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """List what the audit found: finding (its number), kind, count, says, and the first images; nothing in one row."""
+    rows = [
+        (one["number"], one["kind"], one["count"], one["says"], " = ".join(map(_image, (one["examples"] or [[]])[0])))
+        for one in findings
+    ] or [(0, "none", 0, "nothing was found", "")]
+    return pd.DataFrame(rows, columns=["finding", "kind", "count", "says", "images"])
+
+
+def _image(image: Mapping[str, Any]) -> str:
+    return str(image.get("file_name", f"{image['images']} image {image['index']}"))
 
 
 def _named_folds(table: pd.DataFrame) -> pd.DataFrame:
