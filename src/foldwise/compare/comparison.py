@@ -251,9 +251,9 @@ def _notes(a: Run, b: Run) -> Iterator[str]:
         a_is = a.results.folds.description.groups == "together"
         kept, torn = ("A", "B") if a_is else ("B", "A")
         yield (
-            f"{kept} holds whole groups out, so it says how well images of new groups are classified; in {torn} others of "
-            "a group are trained on, so it says that of groups that are known, which is mostly easier: they answer "
-            "different questions, and their difference is what groups are worth"
+            f"{kept} holds whole groups out, and says how well images of new groups are classified; {torn} trains on "
+            "other images of a group, and says that of groups it knows, which is mostly easier: their difference is "
+            "what that flatters"
         )
     unlike = [
         f"{name} {version} and {b.libraries[name]}"

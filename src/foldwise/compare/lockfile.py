@@ -10,7 +10,6 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from foldwise.base.errors import FoldwiseError
 
-
 # The parameter that names a dep of the user's.
 OWN_IMAGES = "data.folder"
 

@@ -11,7 +11,7 @@ import numpy as np
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foldwise.base import interrupts
 from foldwise.base.console import say
@@ -101,7 +101,7 @@ def _on_all_cores(
 ) -> Iterator[tuple[int, Any]]:
     """Give what a task makes of each chunk of files, with the place of its first, and say how far it is."""
     starts = range(0, len(names), _CHUNK)
-    jobs = (joblib.delayed(task)(folder, names[start : start + _CHUNK], start, *arguments) for start in starts)
+    jobs = (joblib.delayed(_quiet)(task, folder, names[start : start + _CHUNK], start, *arguments) for start in starts)
     n_jobs = min(len(starts), int(joblib.effective_n_jobs(-1)))
     told = time.monotonic()
     try:
@@ -116,6 +116,12 @@ def _on_all_cores(
         raise FoldwiseError(f"a worker that reads images in {folder} was killed: is the memory short?") from error
     if n_jobs > 1:
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+
+
+def _quiet(task: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a task without Pillow's warnings of odd files."""
+    with warnings.catch_warnings(action="ignore"):
+        return task(*arguments)
 
 
 def _look_at(folder: Path, names: Sequence[str], _: int) -> tuple[NDArray[np.void], dict[int, str]]:
@@ -147,8 +153,7 @@ class _Refused(Exception):
 def _opened(path: Path) -> Image.Image:
     if not path.is_file():
         raise _Refused("is no file")
-    with warnings.catch_warnings(action="ignore"):
-        image = Image.open(path, formats=FORMATS)
+    image = Image.open(path, formats=FORMATS)
     if image.width * image.height > _MOST:
         image.close()
         raise _Refused(f"has {image.width:,} x {image.height:,} pixels")
@@ -184,9 +189,11 @@ def _is_clear(image: Image.Image) -> bool:
 
 
 def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
-    turned = image.getexif().get(0x0112, 1) != 1
+    # Asked for its EXIF, a PNG that seems to have none would be read to its end.
+    has_exif = image.format == "TIFF" or "exif" in image.info
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
     # The four later orientations lie on their side.
-    width, height = image.size if image.getexif().get(0x0112, 1) < 5 else image.size[::-1]
+    width, height = image.size if orientation < 5 else image.size[::-1]
     high = 0
     if _is_deep(image):
         values = np.asarray(image)
@@ -195,7 +202,7 @@ def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
             raise _Refused(f"has values from {values.min()} to {high}, which are no 16 bits: save it with 8 or 16")
     elif image.mode == "F":
         raise _Refused("has fractions for pixels: save it with 8 or 16 bits")
-    return height, width, high, _is_grey(image), _is_clear(image), turned
+    return height, width, high, _is_grey(image), _is_clear(image), orientation != 1
 
 
 def _form(looks: NDArray[np.void], data: Data) -> Form:
