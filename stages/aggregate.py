@@ -59,6 +59,7 @@ def aggregate(
         files.write_csv(plots / f"{name}.csv", table)
     for name, image in images.items():
         files.write_bytes(plots / "images" / f"{name}.png", image)
-    console.say(describe(summary))
+    for line in describe(summary).splitlines():
+        console.say(line)
     for line in findings(results, summary):
         console.say(f"aggregate: {line}")

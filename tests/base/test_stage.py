@@ -41,6 +41,17 @@ def test_progress_goes_to_standard_error(capsys):
     assert capsys.readouterr() == ("", "one line\n")
 
 
+def test_names_can_neither_break_a_line_nor_steer_a_terminal(capsys):
+    console.say("Kätzchen 猫 \x1b[31mred\nnext\r\x00 \u202eback \udcff.png")
+    assert capsys.readouterr().err == "Kätzchen 猫 \\x1b[31mred\\nnext\\r\\x00 \\u202eback \\udcff.png\n"
+
+
+def test_nor_can_names_in_errors(run, capsys):
+    with pytest.raises(SystemExit):
+        run(raising(FoldwiseError("a\x1b[2Jb\nc.png is empty")))
+    assert capsys.readouterr().err == "deal: a\\x1b[2Jb c.png is empty\n"
+
+
 def test_each_keyword_is_an_option_that_takes_a_path(run):
     given = []
 

@@ -5,11 +5,6 @@ import sys
 from foldwise.base import interrupts
 
 
-def printable(text: str) -> str:
-    """Replace what a terminal would obey instead of showing it: names of files and classes may hold anything."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
 def say(line: str) -> None:
     """Print one line of progress.
 
@@ -19,4 +14,9 @@ def say(line: str) -> None:
         If Ctrl-C was heard and swallowed before.
     """
     interrupts.check()
-    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def printable(line: str) -> str:
+    """Escape what would break a line or steer a terminal: names of files and classes are data, never commands."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)

@@ -176,7 +176,7 @@ def read_text_table(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
     import pandas as pd
 
     with _reading(path, "CSV"):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, lineterminator="\n")
         if missing := [name for name in columns if name not in table]:
             raise ValueError(f"no column {missing[0]}")
     return table

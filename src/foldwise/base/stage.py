@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from foldwise.base import interrupts
+from foldwise.base import console, interrupts
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.portability import restart_portably
 
@@ -66,7 +66,7 @@ def run(stage: Callable[..., None], description: str, options: Sequence[str]) ->
         stage(params, **paths)
         interrupts.end()
     except FoldwiseError as error:
-        print(" ".join(f"{name}: {error}".split()), file=sys.stderr, flush=True)
+        print(console.printable(" ".join(f"{name}: {error}".split())), file=sys.stderr, flush=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

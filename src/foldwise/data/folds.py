@@ -105,18 +105,22 @@ def given(values: Sequence[str] | None, cv: CV) -> NDArray[np.int32]:
         If a value is no such number, one is left out, or `cv.k` is another than there are.
     """
     if values is None:
-        raise FoldwiseError("cv.strategy is given, but no metadata.csv has a column fold: set it to stratified")
-    try:
-        numbers = np.array([int(value) for value in values], np.int64)
-    except ValueError as error:
-        wrong = next(value for value in values if not value.lstrip("-").isdecimal())
-        raise FoldwiseError(f"metadata.csv has fold {wrong!r}: number the folds of training images from 0") from error
+        raise FoldwiseError(
+            "cv.strategy is given, but no metadata.csv has a column fold: set it to stratified, or number them there"
+        )
+    if wrong := [value for value in values if not (value.isdecimal() and len(value) < 10)]:
+        raise FoldwiseError(f"metadata.csv has fold {wrong[0]!r}: number the folds of training images from 0")
+    numbers = np.array([int(value) for value in values], np.int64)
     found = np.unique(numbers)
-    first, last = int(found[0]), int(found[-1])
-    if first not in (0, 1) or len(found) != last - first + 1:
-        missing = sorted(set(range(min(first, 1), last + 1)).difference(found.tolist()))
-        what = f"no fold {missing[0]}" if missing else f"a fold {first}"
-        raise FoldwiseError(f"metadata.csv has {what}: number the folds of training images from 0, without a gap")
+    first = min(int(found[0]), 1)
+    if (gaps := np.flatnonzero(found != np.arange(first, first + len(found)))).size:
+        missing = first + int(gaps[0])
+        raise FoldwiseError(
+            f"metadata.csv has no fold {missing} but a fold {found[-1]}: number the folds of training images from 0, "
+            "without a gap"
+        )
+    if len(found) < 2:
+        raise FoldwiseError(f"metadata.csv has one fold, {found[0]}: it takes two or more")
     if len(found) != cv.k:
         raise FoldwiseError(f"cv.k is {cv.k} but metadata.csv has {len(found)} folds: set cv.k to {len(found)}")
     return (numbers - first).astype(np.int32)[np.newaxis]

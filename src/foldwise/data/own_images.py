@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foldwise.base.console import printable
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Data
 from foldwise.data.images import Images, Tables, copied_rows
@@ -57,11 +58,20 @@ def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
                     f"class, to {len(train)}, all training images: change it, or leave it empty to keep all"
                 )
             train = train[draw(labels[train], together[train], data.subset)]
+    if len(left := np.unique(labels[train])) < 2:
+        what = f"training images of one class, {printable(classes[left[0]])}" if len(left) else "no training images"
+        raise FoldwiseError(f"{folder} has {what}, after what is left out: it takes two classes or more")
     images = Images.measured(
         NAME,
         tuple(classes),
         (copied_rows(decoded.pixels, rows[train], scratch / "train.npy"), labels[train]),
         (copied_rows(decoded.pixels, rows[test], scratch / "test.npy"), labels[test]),
     )
+    if 0 in images.std:
+        channel = "" if len(images.std) == 1 else f"in {('red', 'green', 'blue')[images.std.index(0)]} "
+        raise FoldwiseError(
+            f"{folder}: all training images have one value {channel}in all pixels: look at them"
+            f"{', or set data.channels to 1' if channel else ''}"
+        )
     kept = listed[[column for column in ("file_name", "label", "group", "fold") if column in listed]]
     return images, (kept.iloc[train], kept.iloc[test]), [*notes, *decoded.notes]

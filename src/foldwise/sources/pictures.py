@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foldwise.base import interrupts
-from foldwise.base.console import say
+from foldwise.base.console import printable, say
 from foldwise.base.errors import FoldwiseError, first_line
 from foldwise.base.params import Data
 
@@ -27,8 +27,8 @@ SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions()
 
 # Files that a worker reads at a time.
 _CHUNK = 200
-# Images that are all of one size of at most so many pixels a side stay as they are; others are brought to `_SIDE`.
-_AS_THEY_ARE, _SIDE = 128, 64
+# Images all of one size, from so many pixels a side to so many, stay as they are; others are brought to `_SIDE`.
+_AS_THEY_ARE, _SIDE = (4, 128), 64
 # Pixels of more would take gigabytes.
 _MOST = 100_000_000
 _SECONDS_BETWEEN_LINES = 5.0
@@ -111,7 +111,7 @@ def _on_all_cores(
             yield start, result
             if time.monotonic() - told > _SECONDS_BETWEEN_LINES:
                 told = time.monotonic()
-                say(f"normalize: {start + _CHUNK:,} of {len(names):,} files {what}")
+                say(f"normalize: {min(start + _CHUNK, len(names)):,} of {len(names):,} files {what}")
     except BrokenProcessPool as error:
         raise FoldwiseError(f"a worker that reads images in {folder} was killed: is the memory short?") from error
     if n_jobs > 1:
@@ -152,8 +152,9 @@ class _Refused(Exception):
 
 def _opened(path: Path) -> Image.Image:
     if not path.is_file():
-        raise _Refused("is no file")
+        raise _Refused("is a link to no file" if path.is_symlink() else "is no file")
     image = Image.open(path, formats=FORMATS)
+    image.filename = ""  # with a name, Pillow maps raw TIFFs that lie on their side in the wrong width
     if image.width * image.height > _MOST:
         image.close()
         raise _Refused(f"has {image.width:,} x {image.height:,} pixels")
@@ -191,9 +192,10 @@ def _is_clear(image: Image.Image) -> bool:
 def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
     # Asked for its EXIF, a PNG that seems to have none would be read to its end.
     has_exif = image.format == "TIFF" or "exif" in image.info
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if has_exif else 1
-    # The four later orientations lie on their side.
-    width, height = image.size if orientation < 5 else image.size[::-1]
+    orientation = image.getexif().get(ExifTags.Base.Orientation) if has_exif else None
+    # The four later orientations lie on their side, which Pillow tells of a TIFF's size by itself.
+    lies = orientation in (5, 6, 7, 8) and image.format != "TIFF"
+    width, height = image.size[::-1] if lies else image.size
     high = 0
     if _is_deep(image):
         values = np.asarray(image)
@@ -202,7 +204,7 @@ def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
             raise _Refused(f"has values from {values.min()} to {high}, which are no 16 bits: save it with 8 or 16")
     elif image.mode == "F":
         raise _Refused("has fractions for pixels: save it with 8 or 16 bits")
-    return height, width, high, _is_grey(image), _is_clear(image), orientation != 1
+    return height, width, high, _is_grey(image), _is_clear(image), orientation in range(2, 9)
 
 
 def _form(looks: NDArray[np.void], data: Data) -> Form:
@@ -210,7 +212,7 @@ def _form(looks: NDArray[np.void], data: Data) -> Form:
     if data.image_size is not None:
         side = data.image_size
         height, width = (side, side) if isinstance(side, int) else side
-    elif len(sizes) == 1 and max(sizes[0]) <= _AS_THEY_ARE:
+    elif len(sizes) == 1 and _AS_THEY_ARE[0] <= min(sizes[0]) and max(sizes[0]) <= _AS_THEY_ARE[1]:
         height, width = map(int, sizes[0])
     else:
         height = width = _SIDE
@@ -290,6 +292,6 @@ def _check(broken: dict[int, str], folder: Path, names: Sequence[str], data: Dat
 
 
 def _listed(broken: dict[int, str], names: Sequence[str]) -> str:
-    first = [f"{names[place]} {broken[place]}" for place in sorted(broken)[:10]]
+    first = [printable(f"{names[place]} {broken[place]}") for place in sorted(broken)[:10]]
     more = f", and {len(broken) - 10:,} more" if len(broken) > 10 else ""
     return f"{len(broken):,} of {len(names):,} files cannot be used: {', '.join(first)}{more}"
