@@ -95,7 +95,7 @@ def test_a_palette_of_colours_gives_colours(decode, tmp_path, name):
 @pytest.mark.parametrize("name", ["a.png", "a.gif"])
 def test_a_transparent_place_of_a_palette_is_white(decode, tmp_path, name):
     places = np.arange(64, dtype=np.uint8).reshape(8, 8) % 4
-    picture = Image.fromarray(places, "L").convert("P")
+    picture = Image.fromarray(places).convert("P")
     picture.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0, 0, 0, 200])
     picture.save(tmp_path / name, transparency=0)
     decoded = decode()

@@ -89,7 +89,7 @@ def _walk(folder: Path, within: str, above: tuple[tuple[int, int], ...]) -> Iter
         status = path.stat()
         here = status.st_dev, status.st_ino
         if here in above:
-            raise FoldwiseError(f"{path} is a link to a folder that it lies in: remove it")
+            raise FoldwiseError(printable(f"{path} is a link to a folder that it lies in: remove it"))
         entries = sorted(
             (entry.name, entry.is_dir())
             for entry in os.scandir(path)
@@ -98,7 +98,7 @@ def _walk(folder: Path, within: str, above: tuple[tuple[int, int], ...]) -> Iter
     except (OSError, ValueError) as error:  # the latter where a name has a NUL
         what = f"{getattr(error, 'filename', None) or path} cannot be read: {getattr(error, 'strerror', None) or error}"
         remedy = "move it away, or let it be read" if above else "set data.folder to the folder of your images"
-        raise FoldwiseError(f"{what}: {remedy}{_of_copy()}") from error
+        raise FoldwiseError(printable(f"{what}: {remedy}{_of_copy()}")) from error
     if not entries and above:
         yield f"{within}(empty)"
     for name, is_folder in entries:
