@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from foldwise.base.params import CV
 from foldwise.data.images import Images, Tables
-from foldwise.data.near_copies import MOST, near_copies
+from foldwise.data.near_copies import ENOUGH, MOST, near_copies
+from foldwise.data.pixels import images_at_a_time
 from foldwise.data.units import digests, groups_of
 
 # Images that a finding names.
@@ -151,13 +152,13 @@ def _classes(data: Images, known: Known, assignments: NDArray[np.int32]) -> Iter
 
 
 def _blank(data: Images) -> Iterator[Finding]:
-    n = len(data.train_labels)
-    blank = [
-        (start + place,)
-        for start, images in ((0, data.train_images), (n, data.test_images))
-        for place, image in enumerate(np.asarray(images))
-        if image[0, 0, 0] == image[0, -1, -1] and (image == image[:, :1, :1]).all()
-    ]
+    blank = []
+    for first, images in ((0, data.train_images), (len(data.train_labels), data.test_images)):
+        step = images_at_a_time(images)
+        for start in range(0, len(images), step):
+            some = images[start : start + step]
+            is_blank = (some == some[:, :, :1, :1]).all(axis=(1, 2, 3))
+            blank += [(first + start + int(place),) for place in np.flatnonzero(is_blank)]
     if blank:
         says = f"{len(blank):,} images are blank: their pixels have one value"
         yield Finding("blank", len(blank), says, _first(blank))
@@ -166,7 +167,8 @@ def _blank(data: Images) -> Iterator[Finding]:
 def _near(data: Images, copies: NDArray[np.int64]) -> Iterator[Finding]:
     pairs = near_copies(data.train_images, data.test_images, copies)
     if pairs is not None and len(pairs):
-        says = f"{len(pairs):,} pairs of images look alike: name those that are one as a group, if there are any"
+        count = f"{len(pairs):,}" if len(pairs) < ENOUGH else f"{ENOUGH:,} or more"
+        says = f"{count} pairs of images look alike: name those that are one as a group, if there are any"
         yield Finding("near_copies", len(pairs), says, _first([(int(i), int(j)) for i, j in pairs[:EXAMPLES]]))
 
 

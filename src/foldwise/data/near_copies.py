@@ -1,19 +1,24 @@
 """Images that look alike: pairs of near thumbnails."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from foldwise.data.pixels import images_at_a_time
 
-# Images that are compared at most.
-MOST = 100_000
+# Images that are compared at most, and pairs after which no more are looked for.
+MOST, ENOUGH = 100_000, 200_000
 # Sides of a thumbnail, in cells.
 _CELLS = 16
 # Distance of two thumbnails of unit length: their correlation is 0.995.
 _NEAR = 0.1
 # Directions of largest spread by which pairs are found that can be near at all.
-_DIRECTIONS = 12
+_DIRECTIONS = 15
+# What rounding may change a product or a distance by, and much more.
+_SLACK = 1e-4
+# Images of which each is compared with each at a time: their products fit in the processor's cache.
+_ROWS, _COLUMNS = 128, 2048
 
 
 def near_copies(
@@ -21,7 +26,7 @@ def near_copies(
 ) -> NDArray[np.int64] | None:
     """Find all pairs of images whose small grey thumbnails are nearly the same, whatever their brightness and contrast.
 
-    No pair is missed: in a projection on some directions, in which they are looked up, two are never further apart.
+    No pair is missed: what is left out early has a bound on its likeness that is too low.
 
     Parameters
     ----------
@@ -32,44 +37,77 @@ def near_copies(
     Returns
     -------
     (pairs, 2) int64 or None
-        Nearest first; test images are counted on from the training images. None where there are more than `MOST`.
+        Nearest first; test images are counted on from the training images. Where there are more than `ENOUGH`, not
+        all. None where there are more than `MOST` images.
     """
     if len(copies) > MOST:
         return None
-    thumbnails = np.concatenate([_thumbnails(images) for images in (train, test) if len(images)])
-    _, first = np.unique(copies, return_index=True)
-    length = np.linalg.norm(thumbnails, axis=1)
-    # Those without contrast would all look alike, but for noise.
-    compared = np.intersect1d(first, np.flatnonzero(length > _CELLS))
-    if len(compared) < 2:
-        return np.empty((0, 2), np.int64)
-    unit = thumbnails[compared] / length[compared, None]
-    spread = unit - unit.mean(axis=0)
-    _, directions = np.linalg.eigh(spread.T @ spread)
-    tree = cKDTree((unit @ directions[:, -_DIRECTIONS:]).astype(np.float64))
-    pairs = tree.query_pairs(_NEAR, output_type="ndarray")
-    apart = np.concatenate(
-        [np.empty(0), *(np.linalg.norm(unit[some[:, 0]] - unit[some[:, 1]], axis=1) for some in _parts(pairs))]
-    )
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+
+    with threadpool_limits(1):  # many small products: threads would wait for each other longer than they compute
+        thumbnails = np.concatenate([_thumbnails(images) for images in (train, test) if len(images)])
+        _, first = np.unique(copies, return_index=True)
+        length = np.linalg.norm(thumbnails, axis=1)
+        # Those without contrast would all look alike, but for noise.
+        compared = np.intersect1d(first, np.flatnonzero(length > _CELLS))
+        unit = thumbnails[compared] / length[compared, None]
+        pairs, count = [np.empty((0, 2), np.intp)], 0
+        for some in _candidates(unit):
+            pairs.append(some)
+            count += len(some)
+            if count > ENOUGH:
+                break
+    found = np.sort(np.concatenate(pairs), axis=1)
+    parts = np.array_split(found, 1 + len(found) // 10_000)  # or thumbnails would be copied for all pairs at once
+    apart = np.concatenate([np.linalg.norm(unit[part[:, 0]] - unit[part[:, 1]], axis=1) for part in parts])
     near = np.flatnonzero(apart < _NEAR)
-    order = near[np.lexsort((pairs[near, 1], pairs[near, 0], apart[near]))]
-    return np.asarray(compared[pairs[order]], np.int64)
+    order = near[np.lexsort((found[near, 1], found[near, 0], apart[near]))]
+    return np.asarray(compared[found[order]], np.int64)
+
+
+def _candidates(unit: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
+    """Give pairs of vectors of unit length, (n, cells), among them all that are near.
+
+    Vectors are sorted along the direction in which they spread most, so that those near to one are not far off. Their
+    product is at most that in the main directions, and that of what is left of their lengths (Cauchy and Schwarz).
+    """
+    if len(unit) < 2:
+        return
+    least = 1 - _NEAR**2 / 2 - _SLACK
+    _, directions = np.linalg.eigh(unit.T @ unit)
+    main = unit @ directions[:, -_DIRECTIONS:]
+    left = np.sqrt(np.maximum(0, 1 - (main**2).sum(axis=1)))
+    along = main[:, main.var(axis=0).argmax()]
+    order = np.argsort(along)
+    along, key, unit = along[order], np.column_stack([main, left])[order], unit[order]
+    for start in range(0, len(unit), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(unit)))
+        end = np.searchsorted(along, along[rows[-1]] + _NEAR + _SLACK)
+        for begin in range(start, int(end), _COLUMNS):
+            columns = np.arange(begin, min(begin + _COLUMNS, end))
+            can_be = key[rows] @ key[columns].T > least
+            some = rows[can_be.any(axis=1)]
+            others = columns[can_be.any(axis=0)]
+            if len(some):
+                i, j = np.nonzero(unit[some] @ unit[others].T > least)
+                one, other = some[i], others[j]
+                yield np.stack([order[one], order[other]], axis=1)[one < other]
 
 
 def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Mean grey of the cells of each image, less the image's mean: (N, cells)."""
-    height, width = images.shape[2:]
-    rows, columns = (np.linspace(0, side, min(_CELLS, side) + 1).astype(int) for side in (height, width))
-    sizes = np.outer(np.diff(rows), np.diff(columns)) * images.shape[1]
+    down, across = (_cells(side) for side in images.shape[2:])
+    sizes = np.outer(down.sum(axis=1), across.sum(axis=1)) * images.shape[1]
     made = []
     step = images_at_a_time(images)
     for start in range(0, len(images), step):
         grey = images[start : start + step].sum(axis=1, dtype=np.float32)
-        cells = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=1), columns[:-1], axis=2) / sizes
-        flat = cells.reshape(len(cells), -1).astype(np.float32)
+        flat = (down @ grey @ across.T / sizes).reshape(len(grey), -1)
         made.append(flat - flat.mean(axis=1, keepdims=True))
     return np.concatenate(made)
 
 
-def _parts(pairs: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [pairs[start : start + 100_000] for start in range(0, len(pairs), 100_000)]
+def _cells(side: int) -> NDArray[np.float32]:
+    """Say which pixels of a side are in which cell, (cells, side): 1, else 0."""
+    edges = np.linspace(0, side, min(_CELLS, side) + 1).astype(int)
+    return np.repeat(np.eye(len(edges) - 1, dtype=np.float32), np.diff(edges), axis=1)

@@ -1,19 +1,20 @@
 """Images that depend on each other: those of one group, and copies of each other. Together they are a unit."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from foldwise.sources.subsets import part
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Give a number to each of N images that is equal where all their pixels are, (N,)."""
-    rows = np.asarray(images)  # a view that is quicker to index than the map
+    rows = np.ascontiguousarray(images)  # of a map a view, which is quicker to index
     made = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in rows)
     return np.frombuffer(made, np.uint64)
 
@@ -31,6 +32,9 @@ def connected(*kinds: NDArray[np.integer]) -> NDArray[np.int64]:
     (N,) int64
         From 0, in the order in which units first come: `arange(N)` where every image is on its own.
     """
+    from scipy.sparse import coo_array  # slow to load, and workers do without
+    from scipy.sparse.csgraph import connected_components
+
     n = nodes = len(kinds[0])
     rows, columns = [], []
     for kind in kinds:
@@ -76,11 +80,13 @@ def draw(labels: NDArray[np.int64], units: NDArray[np.int64], size: int) -> NDAr
     return np.flatnonzero(np.isin(units, numbers[part(classes, count)]))
 
 
-def groups_of(*tables: pd.DataFrame) -> NDArray[np.int64]:
+def groups_of(*tables: "pd.DataFrame") -> NDArray[np.int64]:
     """Number the groups of the rows of tables, one after another; -1 where a row is of none."""
     rows = sum(map(len, tables))
     if not any("group" in table for table in tables):
         return np.full(rows, -1)
+    import pandas as pd  # takes half a second to load, and workers do without
+
     groups = pd.concat([table["group"] for table in tables])
     codes, _ = pd.factorize(groups.mask(groups == ""))
     return np.asarray(codes, np.int64)
