@@ -49,6 +49,8 @@ def test_a_commit_gives_the_parameters_that_its_results_were_made_with(small):
         "cv.strategy": "stratified",
         "cv.repeats": 1,
         "cv.seed": 42,
+        "cv.groups": "together",
+        "cv.copies": "together",
         "train.seed": 0,
         "train.skill": 2.0,
     }

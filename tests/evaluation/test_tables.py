@@ -296,6 +296,7 @@ def test_label_issues_name_the_class_that_models_prefer_with_both_probabilities(
         {
             "rank": 1,
             "index": 0,
+            "image": "0",
             "given": "a",
             "suggested": "b",
             "given_probability": 0.2,

@@ -12,7 +12,7 @@ import foldwise
 from foldwise import learning
 from foldwise.base import libraries
 from foldwise.base.errors import FoldwiseError
-from foldwise.data import pixels
+from foldwise.data import pixels, units
 from foldwise.data.folds import Fold
 from foldwise.execution import fold_store
 from foldwise.execution.fold_store import FoldStore, fold_keys, without_words
@@ -21,9 +21,12 @@ FOLD, OTHER = Fold(0, 1), Fold(1, 0)
 ARRAYS = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3), "epochs": np.array([[1.0]]), "step": np.array(3)}
 PARTS = (np.array([0, 1, 2, 3]), b"bytes", "text", {"lr": 0.1}, None)
 PACKAGE = Path(foldwise.__file__).parent
-# What a fold's training runs through in other rooms, and does not decide what comes of it: errors, files, and the types
-# of parameters, indices and images, whose values are in the key.
-COUNTS_NOT = {"base/errors.py", "base/files.py", "base/params.py", "data/folds.py", "data/images.py"}
+# What a fold's training runs through in other rooms, and does not decide what comes of it: errors, files, the types of
+# parameters, indices and images, whose values are in the key, and how `normalize` draws parts.
+COUNTS_NOT = {
+    *("base/errors.py", "base/files.py", "base/params.py", "data/folds.py", "data/images.py"),
+    *("sources/formats.py", "sources/subsets.py"),
+}
 
 
 @pytest.fixture
@@ -215,7 +218,8 @@ def edited(path, old, new):
         ("learning/augmentation.py", "\nMAX_SHIFT = 1 / 28", "\nMAX_SHIFT = 1 / 27"),
         ("learning/selection.py", "FEWEST = 10_000", "FEWEST = 10_001"),
         ("learning/models.py", 'list(named)[-1].rpartition(".")[0]', 'list(named)[-1].rpartition("_")[0]'),
-        ("data/pixels.py", "_BLOCK = 4096", "_BLOCK = 4097"),
+        ("data/pixels.py", "_BLOCK = 4_000_000", "_BLOCK = 4_000_001"),
+        ("data/units.py", "np.lexsort((-pairs, counts))", "np.lexsort((pairs, counts))"),
     ],
 )
 def test_a_change_of_code_that_counts_gives_other_keys(module, old, new, package, folds):
@@ -252,7 +256,7 @@ def test_words_comments_and_what_changes_how_fast_keep_the_keys(module, old, new
 
 def test_every_module_that_a_folds_training_runs_through_is_judged():
     """Whatever it imports counts, or is known not to."""
-    counted = {*PACKAGE.joinpath("learning").glob("*.py"), Path(pixels.__file__)}
+    counted = {*PACKAGE.joinpath("learning").glob("*.py"), Path(pixels.__file__), Path(units.__file__)}
     imported, new = set(), set(counted)
     while new:
         path = new.pop()

@@ -24,6 +24,7 @@ def left_behind(digits, parameters, tmp_path_factory):
     folder, cv, random = tmp_path_factory.mktemp("left"), parameters({"cv.k": 2, "cv.repeats": 2}).cv, default_rng(0)
     images.save(digits, folder / "normalized")
     folds.save(folder / "folds", folds.assign(digits.train_labels, cv), cv)
+    files.write_json(folder / "folds" / "audit.json", {"images": 100, "findings": []})
     dealt = folds.load(folder / "folds", 80)
 
     def predict(labels):

@@ -32,15 +32,20 @@ def test_the_settings_stand_beside_the_assignments(normalized, parameters, tmp_p
     assert [content[name] for name in ("strategy", "k", "repeats", "seed")] == ["stratified", 4, 2, 7]
 
 
-def test_the_folder_holds_two_files(normalized, parameters, tmp_path):
+def test_the_folder_holds_folds_units_and_the_audit(normalized, parameters, tmp_path):
     split(parameters(), normalized=normalized, folds=tmp_path / "folds")
-    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == ["assignments.npy", "folds.json"]
+    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == [
+        "assignments.npy",
+        "audit.json",
+        "folds.json",
+        "units.npy",
+    ]
 
 
 def test_equal_seeds_give_equal_bytes(normalized, parameters, tmp_path):
     for name in ("one", "other"):
         split(parameters(), normalized=normalized, folds=tmp_path / name)
-    for name in ("assignments.npy", "folds.json"):
+    for name in ("assignments.npy", "audit.json", "folds.json", "units.npy"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
 
@@ -52,7 +57,9 @@ def test_the_training_seed_changes_no_fold(normalized, parameters, tmp_path):
 
 def test_the_console_tells_the_settings(normalized, parameters, tmp_path, capsys):
     split(parameters({"cv.repeats": 2}), normalized=normalized, folds=tmp_path / "folds")
-    assert capsys.readouterr().err == "split: 80 training images into 2 x 4 folds, stratified, seed 42\n"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "split: 80 training images into 2 x 4 folds, stratified, seed 42"
+    assert lines[1].startswith("split: audit of 100 images (copies, labels, classes, blank images, near copies): ")
 
 
 def test_more_folds_than_images_of_a_class_leave_nothing_behind(normalized, parameters, tmp_path):

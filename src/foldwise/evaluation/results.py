@@ -63,7 +63,7 @@ class HeldOut:
     @property
     def test_train_ratio(self) -> float:
         """Held-out images for each training image, in the mean of the folds."""
-        held_out = self.scores["n"].to_numpy(dtype=np.float64)
+        held_out = np.array([np.bincount(row) for row in self.folds.assignments])
         return float(np.mean(held_out / (len(self.labels) - held_out)))
 
     def step(self, score: Score) -> float:

@@ -151,7 +151,7 @@ def roc(predictions: Predictions, classes: Sequence[str]) -> pd.DataFrame:
     return pd.concat(curves)
 
 
-def reliability_curves(predictions: Predictions, units: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
+def reliability_curves(predictions: Predictions, units: Mapping[str, NDArray[np.int64]] | None = None) -> pd.DataFrame:
     """Compare confidence with accuracy in bins of about equally many images.
 
     Columns: predictions, confidence, accuracy, low and high (Wilson's 95 % interval of the accuracy), images. Wilson's
@@ -159,7 +159,7 @@ def reliability_curves(predictions: Predictions, units: Mapping[str, NDArray[np.
     """
     rows = []
     for name, (log_probabilities, labels) in predictions.items():
-        bins = calibration.reliability(log_probabilities, labels, units.get(name))
+        bins = calibration.reliability(log_probabilities, labels, (units or {}).get(name))
         each = zip(bins.confidence, bins.accuracy, bins.count, bins.units, strict=True)
         for confidence, accuracy, count, independent in each:
             interval = wilson(round(accuracy * independent), int(independent))

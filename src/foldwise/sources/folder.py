@@ -111,7 +111,7 @@ def _walk(folder: Path, within: str, above: tuple[tuple[int, int], ...]) -> Iter
 def _of_copy() -> str:
     return (
         "; a copy of the repository, as --temp and --queue make, has what Git or DVC tracks: "
-        "`dvc add` the images, or give data.folder in full"
+        "track the images with DVC, or give data.folder in full"
         if original_root()
         else ""
     )
