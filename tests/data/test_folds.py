@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import write_array
@@ -83,6 +83,45 @@ def test_more_repeats_leave_the_earlier_ones_as_they_are(dealing):
     assert np.array_equal(folds.assign(labels, longer)[:-1], folds.assign(labels, settings))
 
 
+@given(dealing=dealings())
+def test_units_of_one_image_each_change_no_byte(dealing):
+    labels, settings = dealing
+    numbers = np.random.default_rng(0).permutation(len(labels)) + 7
+    assert folds.assign(labels, settings, numbers).tobytes() == folds.assign(labels, settings).tobytes()
+
+
+@pytest.mark.filterwarnings("error")
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=6, max_size=25),
+    k=st.integers(2, 4),
+    strategy=st.sampled_from(["stratified", "kfold"]),
+    mixed=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_units_are_dealt_as_scikit_learn_deals_groups(sizes, k, strategy, mixed, seed):
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    labels = (np.arange(len(units)) if mixed else units) % 2
+    assume(len(units) > len(sizes))
+    settings = cv(k=k, strategy=strategy, seed=seed)
+    try:
+        (row,) = folds.assign(labels, settings, units)
+    except FoldwiseError as error:
+        assume("unit" not in str(error))
+        raise
+    splitter = StratifiedGroupKFold if strategy == "stratified" else GroupKFold
+    expected = splitter(k, shuffle=True, random_state=seed).split(labels, labels, units)
+    for fold, (_, held_out) in enumerate(expected):
+        assert np.array_equal(np.flatnonzero(row == fold), held_out)
+    assert np.array_equal(np.unique(row), np.arange(k))
+
+
+def test_the_order_and_the_numbers_of_units_are_their_own():
+    units = np.arange(60) // 4
+    first = folds.assign(LABELS, cv(repeats=2), units)
+    assert np.array_equal(first, folds.assign(LABELS, cv(repeats=2), units * 3 + 5))
+    assert not np.array_equal(*first)
+
+
 LABELS = np.repeat(np.arange(3), 20)
 
 
@@ -123,6 +162,71 @@ REFUSED = [
         "cv.k is 61 but there are 60 training images: set cv.k to that or less",
     ),
 ]
+
+
+UNITS = "(images of one group, or copies, are one unit)"
+REFUSED_UNITS = [
+    (
+        LABELS,
+        np.arange(60) // 5,
+        {"k": 5},
+        f"cv.k is 5 but the rarest class has 4 training units {UNITS}: "
+        "set cv.k to 4 or less, or cv.strategy to kfold, or raise data.subset where it is set",
+    ),
+    (
+        LABELS,
+        np.minimum(np.arange(60), 40),
+        {"k": 2},
+        f"cv.k is 2 but the rarest class has 1 training unit {UNITS}: "
+        "set cv.strategy to kfold, or raise data.subset where it is set",
+    ),
+    (
+        LABELS,
+        np.arange(60) // 12,
+        {"k": 6, "strategy": "kfold"},
+        f"cv.k is 6 but there are 5 training units {UNITS}: set cv.k to that or less",
+    ),
+]
+
+
+@pytest.mark.parametrize(("labels", "units", "settings", "message"), REFUSED_UNITS)
+def test_more_folds_than_units_are_told(labels, units, settings, message):
+    with pytest.raises(FoldwiseError) as caught:
+        folds.assign(labels, cv(**settings), units)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_given_folds_are_counted_from_0_or_from_1(first):
+    values = [str(first + fold) for fold in (2, 0, 1, 1)]
+    found = folds.given(values, cv(strategy="given"))
+    assert (found.tolist(), found.dtype) == ([[2, 0, 1, 1]], np.int32)
+
+
+BY_NUMBER = "number the folds of training images from 0"
+WRONGLY_GIVEN = [
+    (None, "cv.strategy is given, but no metadata.csv has a column fold: set it to stratified"),
+    (["0", "1", "3"], f"metadata.csv has no fold 2: {BY_NUMBER}, without a gap"),
+    (["1", "2", "4"], f"metadata.csv has no fold 3: {BY_NUMBER}, without a gap"),
+    (["2", "3", "4"], f"metadata.csv has no fold 1: {BY_NUMBER}, without a gap"),
+    (["-1", "0", "1"], f"metadata.csv has fold '-1': {BY_NUMBER}"),
+    (["0", "--1", "1"], f"metadata.csv has fold '--1': {BY_NUMBER}"),
+    (["0", "20260101"], f"metadata.csv has no fold 1: {BY_NUMBER}, without a gap"),
+    (["0", "one", "2"], f"metadata.csv has fold 'one': {BY_NUMBER}"),
+    (["0", "", "2"], f"metadata.csv has fold '': {BY_NUMBER}"),
+    (["0", "1.5", "2"], f"metadata.csv has fold '1.5': {BY_NUMBER}"),
+    (["0", "\u00b2"], f"metadata.csv has fold '\u00b2': {BY_NUMBER}"),
+    (["0", "9" * 30], f"metadata.csv has fold '{'9' * 30}': {BY_NUMBER}"),
+    (["0", "1"], "cv.k is 3 but metadata.csv has 2 folds: set cv.k to 2"),
+    (["0", "1", "2", "3"], "cv.k is 3 but metadata.csv has 4 folds: set cv.k to 4"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), WRONGLY_GIVEN)
+def test_given_folds_that_are_none_are_told(values, message):
+    with pytest.raises(FoldwiseError) as caught:
+        folds.given(values, cv(strategy="given"))
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(("labels", "settings", "message"), REFUSED)
@@ -169,7 +273,40 @@ def test_the_description_holds_the_settings_and_the_digest(saved):
         "repeats": 2,
         "seed": 42,
         "sha256": folds.digest(folds.assign(LABELS, cv(repeats=2))),
+        "groups": "none",
+        "copies": "none",
     }
+
+
+def test_units_of_training_and_test_images_come_back(tmp_path):
+    units, settings = np.arange(70) // 2, cv()
+    kept = {"groups": "together"}
+    folds.save(tmp_path, folds.assign(LABELS, settings, units[:60]), settings, units, kept)
+    found = folds.load(tmp_path, 60)
+    assert (found.units.tolist(), found.test_units.tolist()) == (units[:60].tolist(), units[60:].tolist())
+    assert (found.independent, found.description.groups, found.description.copies) == (False, "together", "none")
+
+
+def test_without_units_all_images_are_on_their_own(saved):
+    found = folds.load(saved, 60)
+    assert (found.units.tolist(), len(found.test_units), found.independent) == (list(range(60)), 0, True)
+
+
+def test_folds_of_an_older_version_are_of_images_on_their_own(saved):
+    (saved / "units.npy").unlink()
+    content = json.loads((saved / "folds.json").read_text())
+    (saved / "folds.json").write_text(json.dumps({name: content[name] for name in content if name[-1] != "s"}))
+    change_description(saved, repeats=2)
+    found = folds.load(saved, 60)
+    assert (found.units.tolist(), len(found.test_units), found.independent) == (list(range(60)), 0, True)
+    assert found.description.groups == found.description.copies == "none"
+
+
+def test_units_of_other_images_are_told(saved):
+    write_array(saved / "units.npy", np.arange(59))
+    with pytest.raises(FoldwiseError) as caught:
+        folds.load(saved, 60)
+    assert str(caught.value) == f"{saved}: units.npy is of fewer images: run `dvc repro -f -s split`"
 
 
 @pytest.mark.parametrize("changes", [{"k": "3"}, {"repeats": None}, {"seed": 1.5}, {"extra": 1}])

@@ -31,7 +31,7 @@ def network(seed):
 @pytest.fixture
 def samples(digits):
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels)
-    return Samples(images, labels, np.arange(0, 80, 2), np.arange(1, 80, 2))
+    return Samples(images, labels, np.arange(0, 80, 2), np.arange(1, 80, 2), np.arange(80))
 
 
 def train_and_keep(samples, train, path):

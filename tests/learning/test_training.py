@@ -7,8 +7,9 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn import functional
 
@@ -44,7 +45,7 @@ def network(seed=5):
 def samples(digits):
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels)
     shuffled = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
-    return Samples(images[shuffled], labels[shuffled], TRAINING, HELD_OUT)
+    return Samples(images[shuffled], labels[shuffled], TRAINING, HELD_OUT, np.arange(80))
 
 
 def trained(samples, train, model=None, report=lambda state: None):
@@ -161,7 +162,7 @@ class Failing(Watched):
 @pytest.fixture
 def greys():
     images = torch.arange(80, dtype=torch.uint8).view(80, 1, 1, 1).expand(80, 1, 8, 8).contiguous()
-    return Samples(images, torch.arange(80) % 10, TRAINING, HELD_OUT)
+    return Samples(images, torch.arange(80) % 10, TRAINING, HELD_OUT, np.arange(80))
 
 
 def test_every_training_image_is_taken_once_an_epoch(greys, parameters):
@@ -581,7 +582,7 @@ def test_an_inner_fraction_that_is_too_small_or_too_large_is_told_with_one_that_
 @given(each=st.lists(st.integers(2, 9), min_size=1, max_size=12), fraction=st.floats(1e-6, 1, exclude_max=True))
 def test_where_each_class_has_two_images_a_named_inner_fraction_always_does(each, fraction):
     labels = torch.from_numpy(np.repeat(np.arange(len(each)), each))
-    samples = Samples(torch.zeros(len(labels)), labels, np.arange(len(labels)), np.arange(0))
+    samples = Samples(torch.zeros(len(labels)), labels, np.arange(len(labels)), np.arange(0), np.arange(len(labels)))
     try:
         training._set_aside(samples, fraction, np.random.SeedSequence(0))
     except FoldwiseError as error:
@@ -590,6 +591,48 @@ def test_where_each_class_has_two_images_a_named_inner_fraction_always_does(each
             True,
             True,
         ]
+
+
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=30, max_size=60),
+    fraction=st.floats(0.2, 0.6),
+    entropy=st.integers(0, 99),
+)
+def test_where_all_images_are_on_their_own_the_inner_split_is_scikit_learns(labels, fraction, entropy):
+    labels, stream = torch.tensor([0, 0, 1, 1, 2, 2, *labels]), np.random.SeedSequence(entropy)
+    chosen = np.flatnonzero(np.arange(len(labels)) % 5 != 3)
+    samples = Samples(torch.zeros(len(labels)), labels, chosen, np.arange(0), np.arange(len(labels)) + 4)
+    try:
+        found = training._set_aside(samples, fraction, stream)
+    except FoldwiseError:
+        assume(False)
+    seed = int(stream.generate_state(1)[0])
+    expected = train_test_split(chosen, test_size=fraction, random_state=seed, stratify=labels[chosen].numpy())
+    assert [part.tolist() for part in found] == [sorted(part.tolist()) for part in expected]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=20, max_size=40),
+    fraction=st.floats(0.2, 0.6),
+    entropy=st.integers(0, 99),
+)
+def test_the_inner_split_keeps_units_whole_and_has_some_of_each_class_on_both_sides(sizes, fraction, entropy):
+    units = np.random.default_rng(entropy).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    samples = Samples(torch.zeros(len(units)), torch.from_numpy(units % 2), np.arange(len(units)), np.arange(0), units)
+    parts = training._set_aside(samples, fraction, np.random.SeedSequence(entropy))
+    assert sorted(np.concatenate(parts)) == list(range(len(units)))
+    assert not set(units[parts[0]]) & set(units[parts[1]])
+    assert [set(units[part] % 2) for part in parts] == [{0, 1}] * 2
+    assert len(np.unique(units[parts[1]])) == math.ceil(fraction * len(sizes))
+
+
+def test_a_class_of_one_group_is_too_few_for_the_inner_split(greys, parameters):
+    units = np.where(np.arange(80) % 10 == 3, 3, np.arange(80))
+    with pytest.raises(FoldwiseError) as caught:
+        trained(replace(greys, units=units), stopping(parameters), Watched())
+    assert str(caught.value) == (
+        "class 3 has one training group, too few for the split of early stopping: set train.patience to 0"
+    )
 
 
 def test_a_class_of_one_image_is_no_matter_of_the_inner_fraction(greys, parameters):

@@ -249,6 +249,8 @@ def load(directory: Path, n_images: int) -> Folds:
     units = None  # older runs tell nothing of what depends on what
     if (directory / "units.npy").exists():
         units = files.read_array(directory / "units.npy", np.int64, 1)
+        if len(units) < n_images:
+            raise FoldwiseError(f"{directory}: units.npy is of fewer images: run `dvc repro -f -s split`")
     if not all(np.array_equal(np.unique(row), np.arange(description.k)) for row in assignments):
         raise FoldwiseError(f"{directory}: a repeat has not {description.k} folds: run `dvc repro -f -s split`")
     return Folds(assignments, description, units)

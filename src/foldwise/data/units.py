@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from foldwise.sources.subsets import part
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -66,20 +64,6 @@ def commonest_classes(
     return numbers, commonest
 
 
-def draw(labels: NDArray[np.int64], units: NDArray[np.int64], size: int) -> NDArray[np.intp]:
-    """Draw whole units of about `size` images in all, stratified by their commonest class; always the same.
-
-    Returns
-    -------
-    (n,) int
-        Indices, ascending; exactly `size` where every image is on its own.
-    """
-    numbers, classes = commonest_classes(labels, units)
-    least = len(np.unique(classes))
-    count = min(max(round(size * len(numbers) / len(labels)), least), len(numbers))
-    return np.flatnonzero(np.isin(units, numbers[part(classes, count)]))
-
-
 def groups_of(*tables: "pd.DataFrame") -> NDArray[np.int64]:
     """Number the groups of the rows of tables, one after another; -1 where a row is of none."""
     rows = sum(map(len, tables))
@@ -87,6 +71,6 @@ def groups_of(*tables: "pd.DataFrame") -> NDArray[np.int64]:
         return np.full(rows, -1)
     import pandas as pd  # takes half a second to load, and workers do without
 
-    groups = pd.concat([table["group"] for table in tables])
+    groups = pd.concat(tables)["group"]
     codes, _ = pd.factorize(groups.mask(groups == ""))
     return np.asarray(codes, np.int64)

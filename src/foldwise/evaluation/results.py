@@ -62,9 +62,14 @@ class HeldOut:
 
     @property
     def test_train_ratio(self) -> float:
-        """Held-out images for each training image, in the mean of the folds."""
-        held_out = np.array([np.bincount(row) for row in self.folds.assignments])
-        return float(np.mean(held_out / (len(self.labels) - held_out)))
+        """Held-out images for each training image, of the largest fold.
+
+        Where groups make folds unequal, the scores of small folds scatter more than the t distribution allows for: with
+        the mean of the folds, 95 % intervals of simulated learners held the truth in 92 to 94 % only, with the largest
+        in 94 to 97 % (tests/evaluation/test_inference_simulations.py).
+        """
+        held_out = max(int(np.bincount(row).max()) for row in self.folds.assignments)
+        return held_out / (len(self.labels) - held_out)
 
     def step(self, score: Score) -> float:
         """Smallest step of a score on the smallest fold."""
