@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import CV
 from foldwise.data import folds
-from foldwise.data.units import commonest_classes, connected, digests, draw, groups_of
+from foldwise.data.draws import draw
+from foldwise.data.units import commonest_classes, connected, digests, groups_of
 from foldwise.sources.subsets import part
 
 

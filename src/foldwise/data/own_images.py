@@ -7,8 +7,9 @@ import numpy as np
 from foldwise.base.console import printable
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Data
+from foldwise.data.draws import draw
 from foldwise.data.images import Images, Tables, copied_rows
-from foldwise.data.units import connected, digests, draw, groups_of
+from foldwise.data.units import connected, digests, groups_of
 from foldwise.sources import pictures
 from foldwise.sources.folder import NAME, listing
 
