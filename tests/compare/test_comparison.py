@@ -1,5 +1,7 @@
 """Answers on runs made up in memory, against SciPy, statsmodels and sums done by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -261,3 +263,32 @@ def test_a_difference_that_holms_method_takes_away_is_no_difference():
     slight = [0.915, 0.925, 0.925, 0.94, 0.905]
     assert compare(run(A), run(slight, "b"), 0.1).verdict == "better"
     assert {found.verdict for found in compare_all(run(A), [run(slight, "b")] * 5, 0.1)} == {"no_difference"}
+
+
+def with_groups(run, groups, units=None):
+    """The same run, of images that come in groups."""
+    folds = run.results.folds
+    described = folds.description.model_copy(update={"groups": groups})
+    folds = replace(folds, description=described, all_units=units)
+    return replace(run, results=replace(run.results, folds=folds))
+
+
+@pytest.mark.parametrize(("a", "b", "kept"), [("together", "ignore", "A"), ("ignore", "together", "B")])
+def test_what_ignored_groups_flatter_is_noted(a, b, kept):
+    notes = compare(with_groups(run(A), a), with_groups(run(A, "b"), b), 0.1).notes
+    assert [note for note in notes if note.startswith(f"{kept} holds whole groups out")] != []
+
+
+@pytest.mark.parametrize("groups", ["none", "together", "ignore"])
+def test_runs_that_treat_groups_alike_have_no_such_note(groups):
+    notes = compare(with_groups(run(A), groups), with_groups(run(A, "b"), groups), 0.1).notes
+    assert not any("groups" in note for note in notes)
+
+
+def test_mcnemar_counts_one_image_of_each_group():
+    one, other = run(A), run(A, "b", seed=1)
+    units = np.arange(len(one.results.labels)) // 4
+    grouped = compare(with_groups(one, "together", units), with_groups(other, "together", units), 0.1)
+    right = [side.results.out_of_fold[0, ::4].argmax(axis=1) == side.results.labels[::4] for side in (one, other)]
+    expected = (right[0] & ~right[1]).sum(), (~right[0] & right[1]).sum()
+    assert (grouped.pairing.mcnemar.only_a, grouped.pairing.mcnemar.only_b) == expected

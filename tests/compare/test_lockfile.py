@@ -186,3 +186,9 @@ def test_commands_may_be_a_list():
 def test_a_torn_file_is_called_damaged(torn):
     with pytest.raises(FoldwiseError, match=r"dvc\.lock is damaged: `git checkout dvc\.lock`"):
         Lock.of(torn, PIPELINE)
+
+
+def test_own_images_are_no_code():
+    params = {"params.yaml": {"data": {"folder": "images"}}}
+    lock = lock_with(own={"cmd": "x", "deps": [entry("images", "1.dir"), entry("x.py", "2")], "params": params})
+    assert lock.sources(["own"]) == {"x.py": "2"}

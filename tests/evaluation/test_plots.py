@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from small_results import small_results
 
 from foldwise.evaluation import plots
+from foldwise.evaluation.galleries import short
 from foldwise.evaluation.scores import confusion
 from foldwise.evaluation.tables import tables
 
@@ -321,3 +322,26 @@ def test_captions_do_not_reach_into_the_next_image():
 
 def test_picture_is_as_large_as_drawn(drawn):
     assert matplotlib.image.imread(BytesIO(plots.png(drawn["overview"]))).shape[:2] == (740, 1200)
+
+
+def test_the_gallery_of_the_audit_shows_images_of_both_sides_with_finding_letter_and_name():
+    pair = [{"images": "training", "index": 1, "file_name": "a/very/long/name.png"}, {"images": "test", "index": 0}]
+    findings = [{"number": 2, "kind": "copies_in_test", "count": 1, "says": "", "examples": [pair]}]
+    results = replace(small_results(), audit=findings)
+    train, test = np.zeros((120, 1, 8, 8), np.uint8), np.full((60, 1, 8, 8), 7, np.uint8)
+    figure = plots.figures(results, tables(results), train, test)["audit"]
+    assert [axes.get_title() for axes in figure.axes][:3] == ["2a  training\n…ng/name.png", "2a  test\n#0", ""]
+    assert figure.axes[1].images[0].get_array().max() == 7
+
+
+def test_names_that_would_steer_a_terminal_or_break_a_line_are_escaped_in_captions():
+    assert short("a\nb\x1b") == "a\\nb\\x1b"
+
+
+@pytest.mark.parametrize("classes", [2, 300, 1000])
+def test_two_to_a_thousand_classes_are_drawn(classes, said):
+    names = [f"class $_{{{number}}}^ &<b>" for number in range(classes)]
+    results = small_results(n=3 * classes, n_test=classes, classes=names)
+    figures = plots.figures(results, tables(results), np.zeros((3 * classes, 1, 8, 8), dtype=np.uint8))
+    assert all(plots.png(figure).startswith(b"\x89PNG") for figure in figures.values())
+    assert said == []

@@ -3,6 +3,7 @@ import math
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.special import log_softmax, logsumexp
@@ -264,3 +265,37 @@ def test_counts_of_the_parts_add_up_to_their_images(tables):
 
 def test_no_score_is_a_nan_in_json():
     assert "NaN" not in json.dumps(scores.headline(PREDICTED[:1], LABELS[:1]))
+
+
+def test_each_image_has_a_row_in_each_repeat_with_what_the_model_said_that_did_not_see_it():
+    out_of_fold = np.stack([PREDICTED, PREDICTED[:, ::-1]])
+    known = pd.DataFrame(
+        {"file_name": ["a.png", "b.png", "c.png", "d.png"], "label": "x", "group": ["", "p", "p", "q"]}
+    )
+    table = scores.by_image(out_of_fold, LABELS, ("x", "y", "z"), np.array([[0, 1, 0, 1], [1, 1, 0, 0]]), known)
+    assert len(table) == 8
+    assert table.round(6).iloc[1].to_dict() == {
+        "repeat": 0,
+        "index": 1,
+        "file_name": "b.png",
+        "group": "p",
+        "label": "y",
+        "fold": 1,
+        "predicted": "x",
+        "probability": 0.6,
+        "label_probability": 0.3,
+    }
+    assert table.iloc[5][["repeat", "index", "predicted"]].tolist() == [1, 1, "z"]
+
+
+def test_images_without_files_have_their_index_alone():
+    table = scores.by_image(PREDICTED[None], LABELS, ("x", "y", "z"), np.zeros((1, 4), int), None)
+    assert table.columns.tolist() == [
+        *("repeat", "index", "label", "fold", "predicted", "probability", "label_probability")
+    ]
+
+
+def test_without_a_test_set_a_model_is_scored_on_held_out_images_alone():
+    tables = scores.of_model(Fold(0, 0), (PREDICTED, LABELS), None)
+    assert not [column for column in tables["folds"] if column.startswith("test")]
+    assert {part for name in ("classes", "confusion") for part in tables[name]["images"]} == {"held_out"}

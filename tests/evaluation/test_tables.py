@@ -319,3 +319,33 @@ def test_every_contradicted_label_is_listed():
 def test_without_a_contradicted_label_the_nearest_is_shown():
     table = tables.label_issues(log([0.9, 0.1], [0.6, 0.4], [0.7, 0.3]), np.zeros(3, dtype=int), ["a", "b"])
     assert table["index"].tolist() == [1]
+
+
+FINDING = {
+    "number": 1,
+    "kind": "blank",
+    "count": 2,
+    "says": "2 images are blank",
+    "examples": [[{"images": "training", "index": 3, "file_name": "a/b.png"}], [{"images": "test", "index": 0}]],
+}
+
+
+def test_the_audit_is_a_row_for_each_finding_with_its_first_images():
+    assert tables.audit([FINDING]).to_dict("records") == [
+        {"finding": 1, "kind": "blank", "count": 2, "says": "2 images are blank", "images": "a/b.png"}
+    ]
+
+
+def test_images_without_a_file_are_named_by_their_index():
+    pair = [{"images": "training", "index": 3}, {"images": "test", "index": 0}]
+    (row,) = tables.audit([FINDING | {"examples": [pair]}]).to_dict("records")
+    assert row["images"] == "training image 3 = test image 0"
+
+
+def test_an_audit_without_findings_says_so():
+    assert tables.audit([])["says"].tolist() == ["nothing was found"]
+
+
+def test_labels_to_check_name_files():
+    table = tables.label_issues(sure(50), np.ones(1, dtype=int), ["a", "b"], ["x/y.png"].__getitem__)
+    assert table["image"].tolist() == ["x/y.png"]

@@ -73,3 +73,10 @@ def test_shifts_give_the_mean_logits_of_an_image_and_its_four_neighbours(height,
         five = torch.stack([moved(image, *by) for by in moves])
         expected = model.eval()(five).mean(dim=0).log_softmax(dim=0)
     assert torch.allclose(log_probabilities(model, image[None], "shift")[0], expected, atol=1e-5)
+
+
+def test_chosen_images_are_predicted_in_their_order(model):
+    chosen = torch.tensor([700, 3, 3, 0])
+    assert torch.equal(
+        log_probabilities(model, images(701), chosen=chosen), log_probabilities(model, images(701)[chosen])
+    )

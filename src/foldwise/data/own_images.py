@@ -12,6 +12,7 @@ from foldwise.data.images import Images, Tables, copied_rows
 from foldwise.data.units import connected, digests, groups_of
 from foldwise.sources import pictures
 from foldwise.sources.folder import NAME, listing
+from foldwise.sources.subsets import check_size
 
 
 def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
@@ -53,11 +54,7 @@ def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
             if len(test) == 0:
                 notes.append("too few images or groups to set some aside: there is no test set")
         if data.subset:
-            if not len(np.unique(labels[train])) <= data.subset <= len(train):
-                raise FoldwiseError(
-                    f"data.subset is {data.subset} but must be from {len(np.unique(labels[train]))}, one image per "
-                    f"class, to {len(train)}, all training images: change it, or leave it empty to keep all"
-                )
+            check_size(labels[train], data.subset)
             train = train[draw(labels[train], together[train], data.subset)]
     if len(left := np.unique(labels[train])) < 2:
         what = f"training images of one class, {printable(classes[left[0]])}" if len(left) else "no training images"

@@ -24,14 +24,19 @@ def subset(labelled: Labelled, size: int | None) -> Labelled:
     images, labels = labelled
     if size is None:
         return labelled
+    check_size(labels, size)
+    drawn = part(labels, size)
+    return images[drawn], labels[drawn]
+
+
+def check_size(labels: NDArray[np.int64], size: int) -> None:
+    """Raise FoldwiseError if there are fewer images than `size`, or fewer places than classes."""
     classes = len(np.unique(labels))
     if not classes <= size <= len(labels):
         raise FoldwiseError(
             f"data.subset is {size} but must be from {classes}, one image per class, to {len(labels)}, all training "
             "images: change it, or leave it empty to keep all"
         )
-    drawn = part(labels, size)
-    return images[drawn], labels[drawn]
 
 
 def part(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
