@@ -103,6 +103,12 @@ def test_no_more_than_ten_names_are_told(tmp_path):
     assert "09.txt, ...)" in listing(tmp_path)[1][0]
 
 
+def test_a_table_within_a_folder_is_not_the_table_and_that_is_told(tmp_path):
+    fill(tmp_path, {"train/cat": 1, "train/dog": 1})
+    write_table(tmp_path / "train", "file_name,label")
+    assert listing(tmp_path)[1] == ["train/metadata.csv is no image by name, and left out"]
+
+
 def test_links_are_followed(tmp_path):
     fill(tmp_path / "elsewhere", {"cat": 1, "dog": 1})
     (tmp_path / "images").symlink_to(tmp_path / "elsewhere")

@@ -644,6 +644,17 @@ def test_a_table_that_may_not_be_read_is_told(refused, tmp_path, monkeypatch):
     assert refused({}) == "FOLDER/metadata.csv cannot be read: Permission denied"
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="macOS cannot take a place on the disk beforehand")
+def test_a_full_disk_is_told_before_it_kills(refused, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    fill(tmp_path / "images")
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert refused({}) == f"{tmp_path}/out/normalized cannot be written: No space left on device"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 # What is odd, and no more than told.
 
 

@@ -106,6 +106,22 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def mapped_bytes(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Make an array of uint8 on disk, to be filled through memory.
+
+    Its place is taken at once: on a disk that is full only later, the process would be killed without a word.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("rb+") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in {errno.EINVAL, *_UNSUPPORTED}:
+                    raise
+    return array
+
+
 def read_array(path: Path, dtype: DTypeLike, ndim: int, *, may_be_empty: bool = False) -> NDArray[Any]:
     """Map an array of NumPy's own format into memory; what is written to it stays in this process.
 

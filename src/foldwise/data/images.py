@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.base.files import read_array, read_json, read_text_table, write_array, write_csv, write_json, writing
+from foldwise.base.files import (
+    mapped_bytes,
+    read_array,
+    read_json,
+    read_text_table,
+    write_array,
+    write_csv,
+    write_json,
+    writing,
+)
 from foldwise.data.pixels import images_at_a_time, pixel_statistics
 
 if TYPE_CHECKING:
@@ -151,7 +160,7 @@ def copied_rows(images: NDArray[np.uint8], rows: NDArray[np.intp], target: Path)
     shape = len(rows), *images.shape[1:]
     if not len(rows):
         return np.empty(shape, np.uint8)
-    copied = np.lib.format.open_memmap(target, "w+", np.uint8, shape)
+    copied = mapped_bytes(target, shape)
     step = images_at_a_time(images)
     for start in range(0, len(rows), step):
         copied[start : start + step] = images[rows[start : start + step]]

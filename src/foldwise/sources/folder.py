@@ -77,7 +77,7 @@ def _files(folder: Path) -> tuple[list[str], list[str]]:
         path = PurePosixPath(name)
         if path.suffix.lower() in SUFFIXES:
             found.append(name)
-        elif path.name != TABLE and not path.name.lower().startswith("readme"):
+        elif name != TABLE and not path.name.lower().startswith("readme"):
             others.append(name)
     return sorted(found), sorted(others)
 

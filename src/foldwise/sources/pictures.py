@@ -13,7 +13,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from foldwise.base import interrupts
+from foldwise.base import files, interrupts
 from foldwise.base.console import printable, say
 from foldwise.base.errors import FoldwiseError, first_line
 from foldwise.base.params import Data
@@ -84,8 +84,7 @@ def decode(folder: Path, names: Sequence[str], data: Data, target: Path) -> Deco
     whole = np.ones(len(names), bool)
     whole[list(broken)] = False
     form = _form(looks[whole], data)
-    shape = (len(names), form.channels, form.height, form.width)
-    np.lib.format.open_memmap(target, "w+", np.uint8, shape).flush()
+    files.mapped_bytes(target, (len(names), form.channels, form.height, form.width))
     for start, wrong in _on_all_cores(_read_into, folder, names, "read", form, target):
         broken |= {start + place: reason for place, reason in wrong.items()}
     _check(broken, folder, names, data)
