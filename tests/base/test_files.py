@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 import pandas as pd
@@ -443,3 +443,22 @@ def test_any_bytes_are_read_or_refused(read, scribbled, start, rest):
     scribbled.write_bytes(start + rest)
     with suppress(FoldwiseError):
         read(scribbled)
+
+
+def test_mapped_bytes_are_on_the_disk(tmp_path):
+    made = files.mapped_bytes(tmp_path / "a.npy", (3, 2))
+    made[1] = 7
+    assert np.load(tmp_path / "a.npy").tolist() == [[0, 0], [7, 7], [0, 0]]
+    assert (tmp_path / "a.npy").stat().st_blocks > 0
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"), [(errno.EINVAL, False), (errno.EOPNOTSUPP, False), (errno.ENOSPC, True)]
+)
+def test_only_a_full_disk_refuses_mapped_bytes(tmp_path, monkeypatch, number, refused):
+    def allocate(*_):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate, raising=False)
+    with pytest.raises(OSError, match="no") if refused else nullcontext():
+        files.mapped_bytes(tmp_path / "a.npy", (3, 2))

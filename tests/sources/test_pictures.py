@@ -217,6 +217,20 @@ def test_deep_grey_is_turned_too(decode, tmp_path):
     assert np.array_equal(decode().pixels[0, 0], UPRIGHT)
 
 
+def test_a_picture_is_turned_as_xmp_says_where_it_has_no_exif(decode, tmp_path):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    save(tmp_path / "a.jpg", np.ascontiguousarray(STORED[6]), quality=100, xmp=xmp)
+    decoded = decode()
+    assert near(decoded.pixels[0, 0], UPRIGHT, 8)
+    assert "1 turned as their EXIF says" in decoded.notes[0]
+
+
+def test_damaged_exif_is_no_matter(decode, tmp_path):
+    content = save(tmp_path / "a.jpg", UPRIGHT, quality=100).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[:2] + b"\xff\xe1\0\x12Exif\0\0damaged!!!" + content[2:])
+    assert near(decode().pixels[0, 0], UPRIGHT, 8)
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_there_is_not_turns_nothing(decode, tmp_path, orientation):
     with_orientation(tmp_path / "a.png", UPRIGHT, orientation)
