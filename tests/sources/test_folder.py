@@ -113,7 +113,17 @@ def test_links_are_followed(tmp_path):
     fill(tmp_path / "elsewhere", {"cat": 1, "dog": 1})
     (tmp_path / "images").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "bird").symlink_to(tmp_path / "elsewhere" / "cat")
-    assert [name for name, _, _ in rows(tmp_path / "images")] == ["bird/0.png", "cat/0.png", "dog/0.png"]
+    table, notes = listing(tmp_path / "images")
+    assert table["file_name"].tolist() == ["bird/0.png", "cat/0.png", "dog/0.png"]
+    assert notes == ["bird is a link, in which DVC sees no change: after one, run `dvc repro -f -s normalize`"]
+
+
+def test_links_above_folders_are_told_too(tmp_path):
+    fill(tmp_path / "elsewhere", {"cat": 1, "dog": 1})
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "dog" / "old").symlink_to(tmp_path / "elsewhere" / "cat")
+    assert listing(tmp_path / "images")[1][-1].startswith("2 folders (train, train/dog/old) are links, in which DVC")
 
 
 def test_a_table_is_kept_in_its_order(pair):

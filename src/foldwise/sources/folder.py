@@ -56,6 +56,9 @@ def listing(folder: Path) -> tuple[pd.DataFrame, list[str]]:
             )
     if others:
         notes.append(f"{_named(others)} {'are' if len(others) > 1 else 'is'} no image by name, and left out")
+    if linked := _links(folder, table["file_name"]):
+        what = f"{_named(linked, 'folders')} {'are links' if len(linked) > 1 else 'is a link'}"
+        notes.append(f"{what}, in which DVC sees no change: after one, run `dvc repro -f -s normalize`")
     if not (table["split"] == "train").any():
         raise FoldwiseError(f"{folder} has test images alone: put those to train on in a folder train, or split train")
     classes = table["label"].unique()
@@ -106,6 +109,13 @@ def _walk(folder: Path, within: str, above: tuple[tuple[int, int], ...]) -> Iter
             yield from _walk(folder, f"{within}{name}/", (*above, here))
         else:
             yield f"{within}{name}"
+
+
+def _links(folder: Path, names: Iterable[str]) -> list[str]:
+    """Folders within one, in which files lie, that are links."""
+    parents = {PurePosixPath(parent) for parent in {name.rpartition("/")[0] for name in names} if parent}
+    above = {str(each) for parent in parents for each in (parent, *parent.parents[:-1])}
+    return sorted(name for name in above if (folder / name).is_symlink())
 
 
 def _of_copy() -> str:

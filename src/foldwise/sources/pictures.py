@@ -32,6 +32,8 @@ _AS_THEY_ARE, _SIDE = (4, 128), 64
 # Pixels of more would take gigabytes.
 _MOST = 100_000_000
 _SECONDS_BETWEEN_LINES = 5.0
+# Where Pillow finds how a picture is turned.
+_EXIF = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 
 # What is known of a picture before its pixels are read; `high` is the highest value of one with more than 8 bits.
 _LOOK = np.dtype(
@@ -190,7 +192,7 @@ def _is_clear(image: Image.Image) -> bool:
 
 def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
     # Asked for its EXIF, a PNG that seems to have none would be read to its end.
-    has_exif = image.format == "TIFF" or "exif" in image.info
+    has_exif = image.format == "TIFF" or not _EXIF.isdisjoint(image.info)
     orientation = image.getexif().get(ExifTags.Base.Orientation) if has_exif else None
     # The four later orientations lie on their side, which Pillow tells of a TIFF's size by itself.
     lies = orientation in (5, 6, 7, 8) and image.format != "TIFF"
