@@ -2,7 +2,6 @@
 
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -263,8 +262,3 @@ def _lines(numbers: list[int]) -> str:
         if len(numbers) > 1
         else (f"line {shown}")
     )
-
-
-def counts(values: Iterable[str]) -> dict[str, int]:
-    """Count equal values, commonest first."""
-    return dict(Counter(values).most_common())
