@@ -180,7 +180,7 @@ def lines(findings: Sequence[Finding], data: Images, known: Known) -> list[str]:
     checked = f"audit of {n:,} images (copies, {groups}labels, classes, blank images{near})"
     if not findings:
         return [f"{checked}: nothing found"]
-    return [f"{checked}: {len(findings)} findings"] + [
+    return [f"{checked}: {len(findings)} finding{'s' * (len(findings) > 1)}"] + [
         f"finding {number}: {finding.says}{_examples(finding, known.names)}"
         for number, finding in enumerate(findings, 1)
     ]
