@@ -8,9 +8,12 @@ from foldwise.evaluation.results import Results
 
 
 def small_results(
-    *, n=120, n_test=60, classes=("a", "b", "c"), k=3, repeats=1, epochs=4, steps=40, mistakes=0.2, seed=0
+    *, n=120, n_test=60, classes=("a", "b", "c"), k=3, repeats=1, epochs=4, steps=40, mistakes=0.2, seed=0, units=None
 ) -> Results:
-    """Make up a run in which about `mistakes` of the answers are wrong."""
+    """Make up a run in which about `mistakes` of the answers are wrong.
+
+    `units` (n + n_test,) are those of training and test images; without them each is on its own.
+    """
     random = np.random.default_rng(seed)
 
     def predict(labels):
@@ -41,7 +44,7 @@ def small_results(
         epochs=pd.DataFrame(curves, columns=["repeat", "fold", "epoch", *names]),
         steps=pd.DataFrame(losses, columns=["repeat", "fold", "step", "loss"]),
         scores=pd.DataFrame(rows, columns=["repeat", "fold", "n", "accuracy", "f1_macro", "log_loss", "roc_auc_macro"]),
-        folds=Folds(assignments, described),
+        folds=Folds(assignments, described, units),
         labels=labels,
         classes=list(classes),
         out_of_fold=out_of_fold,

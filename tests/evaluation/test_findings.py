@@ -20,9 +20,9 @@ def answering(labels, answers, sure=SURE, classes=3):
     return np.where(np.arange(classes) == answers[:, None], sure, others).astype(np.float32)[None]
 
 
-def run(labels, answers, sure=SURE, k=4):
+def run(labels, answers, sure=SURE, k=4, units=None):
     """A run of given labels and answers, its folds' scores with it."""
-    results = small_results(n=len(labels), k=k)
+    results = small_results(n=len(labels), k=k, units=units)
     folds = results.folds.assignments[0]
     right = [float((answers == labels)[folds == fold].mean()) for fold in range(k)]
     scores = results.scores.assign(accuracy=right)
@@ -101,6 +101,31 @@ def test_folds_of_few_images_are_not_judged():
     folds = run(labels, labels).folds.assignments[0]
     answers = np.where((folds == 2) & (np.arange(40) < 12), (labels + 1) % 3, labels)
     assert not any("folds" in line for line in told(run(labels, answers), is_rescaled=False))
+
+
+def test_folds_of_groups_differ_by_more_than_chance_and_are_not_told():
+    labels = labelled()
+    folds = run(labels, labels).folds.assignments[0]
+    answers = np.where(folds == 2, wrong(labels, 0.10), wrong(labels, 0.03, seed=1))
+    assert len(told(run(labels, answers, units=np.arange(2000)), is_rescaled=False)) == 1
+    assert told(run(labels, answers, units=np.arange(2000) // 2), is_rescaled=False) == []
+
+
+@pytest.mark.parametrize(("size", "is_told"), [(1, False), (2, False), (50, True), (200, True)])
+def test_of_images_that_depend_on_each_other_units_count_against_the_commonest_class(size, is_told):
+    labels = np.repeat([0, 1, 2], [500, 1000, 500])
+    answers = wrong(labels, 0.43)
+    lines = told(run(labels, answers, units=np.arange(2000) // size), is_rescaled=True)
+    assert any("commonest" in line for line in lines) == is_told
+    assert not is_told or lines[0].startswith(f"the accuracy out of fold, {(answers == labels).mean():.4f}, is not ")
+
+
+@pytest.mark.parametrize(("size", "is_told"), [(1, True), (100, False)])
+def test_of_images_that_depend_on_each_other_units_count_against_labels(size, is_told):
+    labels = labelled()
+    units = np.random.default_rng(1).permutation(2000) // size
+    lines = told(run(labels, wrong(labels, 0.08), units=units), is_rescaled=True)
+    assert any("contradict" in line for line in lines) == is_told
 
 
 def test_chance_alone_hardly_ever_tells_of_unlike_folds():

@@ -29,3 +29,14 @@ def test_a_primary_score_that_is_not_accuracy_is_named_too(interval, text):
     lines = describe({"cv": {"accuracy": ACCURACY, "balanced_accuracy": primary}, **REST}).splitlines()
     assert lines[0] == "accuracy over folds           0.9877, 95 % interval 0.9800 to 0.9900"
     assert lines[1] == f"balanced accuracy over folds  {text}"
+
+
+def test_without_a_test_set_none_is_named():
+    lines = describe({"cv": {"accuracy": ACCURACY}, "out_of_fold": REST["out_of_fold"]}).splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["accuracy over folds", "out of fold"]
+
+
+def test_test_images_apart_from_training_are_named():
+    test = REST["test"] | {"apart": {"n": 48, "errors": 9, "accuracy": 0.8125, "calibration_error": 0.1}}
+    line = describe({"cv": {"accuracy": ACCURACY}, **REST, "test": test}).splitlines()[-1]
+    assert line == ("test set apart       0.8125 averaged, on the 48 images whose copy or group is not in training")

@@ -50,7 +50,6 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.model_selection import StratifiedGroupKFold
@@ -237,8 +236,8 @@ def simulate_groups(k, kind):
 
 def ratio_of(held_out):
     """What a run with such folds takes for the ratio."""
-    run = small_results(n=6)
-    return replace(run, labels=np.zeros(held_out.sum()), scores=pd.DataFrame({"n": held_out})).test_train_ratio
+    run, row = small_results(n=6), np.repeat(np.arange(len(held_out)), held_out)
+    return replace(run, labels=row, folds=replace(run.folds, assignments=row[np.newaxis])).test_train_ratio
 
 
 @pytest.mark.parametrize("kind", UNEQUAL)

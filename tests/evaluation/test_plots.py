@@ -27,6 +27,7 @@ FORMS = {
     "nothing but mistakes": {"mistakes": 1},
     "one epoch of one step": {"epochs": 1, "steps": 1},
     "test set without class c": {"n_test": 2},
+    "no test set": {"n_test": 0},
     "two channels": {"channels": 2},
     "two classes": {"classes": ("no", "yes")},
     "long class names": {"classes": ("ankle boot", "automobile", "T-shirt/top", "dog", "recreational vehicle " * 9)},

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,6 +90,38 @@ def test_the_primary_score_is_shown_in_the_order_of_the_table(parts):
     shown = {name: [score.name for score in Results(**parts, primary=SCORES[name]).shown] for name in SCORES}
     assert shown["accuracy"] == shown["log_loss"] == ["accuracy", "f1_macro", "log_loss", "roc_auc_macro"]
     assert shown["balanced_accuracy"] == ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"]
+
+
+@pytest.mark.parametrize(("sizes", "ratio"), [([20] * 4, 1 / 3), ([20, 40, 15, 5], 1)])
+def test_the_ratio_of_held_out_to_training_images_is_that_of_the_largest_fold(sizes, ratio, parts):
+    assignments = np.stack([np.arange(80) % 4, np.repeat(np.arange(4), sizes)])
+    parts["folds"] = replace(parts["folds"], assignments=assignments)
+    assert Results(**parts).test_train_ratio == pytest.approx(ratio)
+
+
+def test_test_images_whose_unit_is_in_training_are_not_apart(parts):
+    units = np.concatenate([np.arange(80), [5, 80, 80, 79, 81], np.arange(90, 105)])
+    parts["folds"] = replace(parts["folds"], all_units=units)
+    assert np.flatnonzero(~Results(**parts).test_apart).tolist() == [0, 3]
+
+
+def test_units_are_given_for_the_predictions_of_which_they_are_known(parts):
+    units = np.arange(100) // 2
+    parts["folds"] = replace(parts["folds"], all_units=units)
+    found = Results(**parts).units()
+    assert {name: of.tolist() for name, of in found.items()} == {
+        OUT_OF_FOLD: units[:80].tolist(),
+        ENSEMBLE: units[80:].tolist(),
+    }
+    parts["folds"] = replace(parts["folds"], all_units=None)
+    assert {name: of.tolist() for name, of in Results(**parts).units().items()} == {OUT_OF_FOLD: list(range(80))}
+
+
+def test_without_a_test_set_predictions_are_out_of_fold_alone(parts):
+    parts["test"], parts["test_labels"] = parts["test"][:, :0], parts["test_labels"][:0]
+    results = Results(**parts)
+    results.check("do this")
+    assert list(results.predictions()) == list(results.units()) == [OUT_OF_FOLD]
 
 
 @pytest.mark.parametrize(("name", "step"), [("accuracy", 1 / 39), ("balanced_accuracy", 1 / 39), ("log_loss", 0)])

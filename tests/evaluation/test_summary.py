@@ -23,7 +23,7 @@ def scored(**settings):
     for fold, on_test in zip(results.folds, results.test, strict=True):
         held_out = results.folds.held_out(fold)
         on_held_out = results.out_of_fold[fold.repeat, held_out], results.labels[held_out]
-        rows.append(of_model(fold, on_held_out, (on_test, results.test_labels))["folds"])
+        rows.append(of_model(fold, on_held_out, (on_test, results.test_labels) if len(on_test) else None)["folds"])
     return replace(results, scores=pd.concat(rows))
 
 
@@ -59,6 +59,33 @@ def test_the_keys_are_those_of_the_design(results):
         "out_of_fold": names("n errors accuracy f1_macro f1_micro log_loss calibration_error"),
         "test": {"accuracy": BOTH, "ensemble": names("accuracy errors log_loss calibration_error")},
     }
+
+
+def test_without_a_test_set_there_is_nothing_of_one(results):
+    without = scored(k=5, repeats=2, n_test=0)
+    for rescaled in (None, recalibrate(without)):
+        assert summarize(without, rescaled).keys() == {"cv", "out_of_fold"}
+    assert keys(summarize(without)["cv"]) == keys(summarize(results)["cv"])
+
+
+def test_test_images_apart_from_training_are_scored_by_themselves():
+    units = np.concatenate([np.arange(120), np.arange(0, 120, 10), np.arange(120, 168)])
+    results = scored(units=units)
+    found = summarize(results, recalibrate(results))["test"]
+    predicted, labels = ensemble(results.test)[12:], results.test_labels[12:]
+    errors = int((predicted.argmax(axis=1) != labels).sum())
+    assert found["apart"] == {
+        "n": 48,
+        "errors": errors,
+        "accuracy": pytest.approx(1 - errors / 48, abs=1e-9),
+        "calibration_error": pytest.approx(reliability(predicted, labels).calibration_error, abs=1e-9),
+    }
+    assert 0 < errors < found["ensemble"]["errors"]
+
+
+@pytest.mark.parametrize("units", [None, np.arange(180), np.arange(180) % 120], ids=["unknown", "all", "none"])
+def test_where_all_test_images_are_apart_or_none_is_nothing_more_is_said(units):
+    assert summarize(scored(units=units))["test"].keys() == {"accuracy", "ensemble"}
 
 
 @pytest.mark.parametrize("name", ["accuracy", "f1_macro", "log_loss", "roc_auc_macro"])

@@ -9,6 +9,8 @@ from small_results import small_results
 
 from foldwise.data.folds import Description, Folds
 from foldwise.evaluation import tables
+from foldwise.evaluation.calibration import reliability
+from foldwise.evaluation.inference import wilson
 from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, HeldOut
 from foldwise.evaluation.scores import SCORES
 from foldwise.evaluation.summary import recalibrate
@@ -35,6 +37,35 @@ def steps_of(folds, steps):
 
 def test_no_table_is_empty(made):
     assert all(len(table) for table in made.values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_test_set_no_table_is_empty_and_all_are_out_of_fold():
+    results = small_results(n_test=0)
+    made = tables.tables(results, recalibrate(results))
+    assert all(len(table) for table in made.values())
+    named = {name for table in made.values() if "predictions" in table for name in table["predictions"].unique()}
+    assert named == {OUT_OF_FOLD, f"{OUT_OF_FOLD}, one temperature"}
+
+
+def test_intervals_of_reliability_count_units():
+    units = np.arange(180) // 4
+    results = small_results(units=units)
+    bins, alone = (tables.tables(run, recalibrate(run))["reliability"] for run in (results, small_results()))
+    columns = ["predictions", "confidence", "accuracy", "images"]
+    pd.testing.assert_frame_equal(bins[columns], alone[columns])
+    predictions = results.predictions()
+    assert bins["predictions"].unique().tolist() == [
+        f"{name}{rescaled}" for rescaled in ("", ", one temperature") for name in predictions
+    ]
+    for name, of in {OUT_OF_FOLD: units[:120], ENSEMBLE: units[120:]}.items():
+        curve = reliability(*predictions[name], of)
+        rows = bins[bins["predictions"] == name]
+        for row, count in zip(rows.itertuples(), curve.units, strict=True):
+            interval = wilson(round(row.accuracy * count), int(count))
+            assert (row.low, row.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+    narrower = (alone["high"] - alone["low"]) < (bins["high"] - bins["low"])
+    assert narrower.mean() > 0.5
 
 
 ONE_CLASS = {"one of three classes": ("a", "b", "c"), "one class in all": ("a",)}
