@@ -90,7 +90,7 @@ def test_copies_in_training_are_counted(copies):
     if copies == "ignore":
         how = "may be trained on and held out at once, as cv.copies is ignore"
     assert (finding.kind, finding.count) == ("copies_in_training", 5)
-    assert finding.says == f"5 training images are copies, of 2 different ones; they {how}"
+    assert finding.says == f"training images that are copies: 5, of 2 different ones; they {how}"
     assert finding.examples == ((0, 4, 12), (1, 13))
 
 
@@ -99,7 +99,7 @@ def test_copies_of_training_images_in_test_are_counted():
     data.test_images[[1, 4]] = data.train_images[4]
     finding = only(data)
     assert (finding.kind, finding.count, finding.examples) == ("copies_in_test", 2, ((4, N + 1, N + 4),))
-    assert finding.says == "2 test images are copies of training images: test.apart is without them"
+    assert finding.says == "test images that are copies of training images: 2; test.apart is without them"
 
 
 def test_copies_within_the_test_set_are_none_of_training():
@@ -116,7 +116,7 @@ def test_copies_of_several_labels_are_told():
     assert list(kinds) == ["copies_in_training", "copies_in_test", "contrary_labels"]
     finding = kinds["contrary_labels"]
     assert (finding.count, finding.examples) == (2, ((0, 4), (1, N + 2)))
-    assert finding.says == "2 images have copies with another label: at most one is right"
+    assert finding.says == "images with copies of another label: 2; at most one label is right"
 
 
 def test_groups_in_training_and_test_are_told():
@@ -126,7 +126,7 @@ def test_groups_in_training_and_test_are_told():
     folds[0, [0, 4]], folds[0, [1, 2, 3, 11]] = 0, 3
     finding = audited(data, tables(data, group=column), folds)[0][0]
     assert (finding.kind, finding.count, finding.examples) == ("groups_in_test", 2, ((0, 27), (10, 25)))
-    assert finding.says == "2 groups are in training and test: test.apart is without their test images"
+    assert finding.says == "groups in training and test: 2; test.apart is without their test images"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_groups_that_are_torn_are_told(settings, why):
     column = groups(a="0 4 8", b="1 2", c="3 5 6", d="7")
     finding = audited(data, tables(data, group=column), **settings)[0][0]
     assert (finding.kind, finding.count) == ("groups_in_several_folds", 2)
-    assert finding.says == f"2 of 4 groups are in several folds, as {why}: scores are not of new groups"
+    assert finding.says == f"groups in several folds: 2 of 4, as {why}; scores are not of new groups"
 
 
 def of_classes(train=None, test=None, classes=CLASSES):
@@ -202,7 +202,7 @@ def test_blank_images_are_told():
     data.train_images[3], data.train_images[20], data.test_images[5] = 0, 77, 78
     finding = only(data)
     assert (finding.kind, finding.count, finding.examples) == ("blank", 3, ((3,), (20,), (N + 5,)))
-    assert finding.says == "3 images are blank: their pixels have one value"
+    assert finding.says == "blank images, all pixels of one value: 3"
 
 
 def test_an_image_of_one_colour_is_blank_and_one_with_a_dot_is_not():
@@ -221,7 +221,7 @@ def test_near_copies_are_told_and_are_no_copies():
     finding = only(data)
     assert (finding.kind, finding.count) == ("near_copies", 2)
     assert sorted(finding.examples) == [(2, 7), (9, N + 1)]
-    assert finding.says == "2 pairs of images look alike: name those that are one as a group, if there are any"
+    assert finding.says == "pairs of images that look alike: 2; name those that are one as a group, if there are any"
 
 
 def test_too_many_near_copies_are_not_counted(monkeypatch):
@@ -229,7 +229,7 @@ def test_too_many_near_copies_are_not_counted(monkeypatch):
         monkeypatch.setattr(module, "ENOUGH", 2)
     data = clean()
     data.train_images[[7, 8, 9]] = data.train_images[2] // 2 + np.arange(3, dtype=np.uint8)[:, None, None, None]
-    assert only(data).says.startswith("2 or more pairs of images look alike: ")
+    assert only(data).says.startswith("pairs of images that look alike: 2 or more; ")
 
 
 def test_lines_number_findings_from_1_and_name_files():
@@ -279,7 +279,7 @@ def test_the_content_of_the_file_says_which_images():
                 "number": 1,
                 "kind": "copies_in_test",
                 "count": 1,
-                "says": "1 test images are copies of training images: test.apart is without them",
+                "says": "test images that are copies of training images: 1; test.apart is without them",
                 "examples": [
                     [
                         {"images": "training", "index": 4, "file_name": "4.png"},
@@ -291,7 +291,7 @@ def test_the_content_of_the_file_says_which_images():
                 "number": 2,
                 "kind": "blank",
                 "count": 1,
-                "says": "1 images are blank: their pixels have one value",
+                "says": "blank images, all pixels of one value: 1",
                 "examples": [[{"images": "training", "index": 5, "file_name": "5.png"}]],
             },
         ],

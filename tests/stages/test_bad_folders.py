@@ -698,12 +698,12 @@ def name_that_would_clear_the_screen(folder):
     (folder / "cat" / "a\x1b[2J\nb.txt").write_text("x")
 
 
-@told("finding 1: 1 groups are in training and test: test.apart is without their test images", cv__k=2)
+@told("finding 1: groups in training and test: 1; test.apart is without their test images", cv__k=2)
 def group_on_both_sides(folder):
     folds("a,train", "b,train", "c,train", "d,train", "a,test", "e,test", column="group,split")(folder)
 
 
-@told("2 of 2 groups are in several folds, as cv.strategy is given: scores are not of new groups", **{
+@told("groups in several folds: 2 of 2, as cv.strategy is given; scores are not of new groups", **{
     name.replace(".", "__"): value for name, value in GIVEN.items()
 })  # fmt: skip
 def group_in_two_folds(folder):
@@ -725,13 +725,13 @@ def class_of_one_image_dealt_plainly(folder):
     fill(folder, {"train/cat": 16, "train/dog": 1})
 
 
-@told("images have copies with another label: at most one is right", cv__k=2)
+@told("images with copies of another label: 1; at most one label is right", cv__k=2)
 def copies_with_two_labels(folder):
     fill(folder, {"train/cat": 4, "train/dog": 4, "test/cat": 1})
     save(folder / "train" / "dog" / "copy.png", noise(0))
 
 
-@told("1 images are blank: their pixels have one value")
+@told("blank images, all pixels of one value: 1")
 def one_blank_image(folder):
     fill(folder)
     save(folder / "cat" / "blank.png", np.zeros((8, 8), np.uint8))

@@ -103,14 +103,14 @@ def _copies(copies: NDArray[np.int64], labels: NDArray[np.int64], n: int, cv: CV
         count, how = sum(map(len, within)), "are held out together"
         if cv.copies == "ignore":
             how = "may be trained on and held out at once, as cv.copies is ignore"
-        says = f"{count:,} training images are copies, of {len(within):,} different ones; they {how}"
+        says = f"training images that are copies: {count:,}, of {len(within):,} different ones; they {how}"
         yield Finding("copies_in_training", count, says, _first(within))
     if across := [one for one in sets if one[0] < n <= one[-1]]:
         count = sum(i >= n for one in across for i in one)
-        says = f"{count:,} test images are copies of training images: test.apart is without them"
+        says = f"test images that are copies of training images: {count:,}; test.apart is without them"
         yield Finding("copies_in_test", count, says, _first(across))
     if contrary := [one for one in sets if len(set(labels[list(one)])) > 1]:
-        says = f"{len(contrary):,} images have copies with another label: at most one is right"
+        says = f"images with copies of another label: {len(contrary):,}; at most one label is right"
         yield Finding("contrary_labels", len(contrary), says, _first(contrary))
 
 
@@ -120,13 +120,13 @@ def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], c
     across = np.intersect1d(of_training[of_training >= 0], groups[n:])
     if len(across):
         pairs = [tuple(int(np.flatnonzero(groups == group)[end]) for end in (0, -1)) for group in across[:EXAMPLES]]
-        says = f"{len(across):,} groups are in training and test: test.apart is without their test images"
+        says = f"groups in training and test: {len(across):,}; test.apart is without their test images"
         yield Finding("groups_in_test", len(across), says, _first(pairs))
     has = of_training >= 0
     torn = np.unique(np.unique(np.stack([of_training, assignments[0]])[:, has], axis=1)[0], return_counts=True)[1] > 1
     if torn.any():
         why = "cv.groups is ignore" if cv.groups == "ignore" else f"cv.strategy is {cv.strategy}"
-        says = f"{torn.sum():,} of {len(torn):,} groups are in several folds, as {why}: scores are not of new groups"
+        says = f"groups in several folds: {torn.sum():,} of {len(torn):,}, as {why}; scores are not of new groups"
         yield Finding("groups_in_several_folds", int(torn.sum()), says)
 
 
@@ -160,7 +160,7 @@ def _blank(data: Images) -> Iterator[Finding]:
             is_blank = (some == some[:, :, :1, :1]).all(axis=(1, 2, 3))
             blank += [(first + start + int(place),) for place in np.flatnonzero(is_blank)]
     if blank:
-        says = f"{len(blank):,} images are blank: their pixels have one value"
+        says = f"blank images, all pixels of one value: {len(blank):,}"
         yield Finding("blank", len(blank), says, _first(blank))
 
 
@@ -168,7 +168,7 @@ def _near(data: Images, copies: NDArray[np.int64]) -> Iterator[Finding]:
     pairs = near_copies(data.train_images, data.test_images, copies)
     if pairs is not None and len(pairs):
         count = f"{len(pairs):,}" if len(pairs) < ENOUGH else f"{ENOUGH:,} or more"
-        says = f"{count} pairs of images look alike: name those that are one as a group, if there are any"
+        says = f"pairs of images that look alike: {count}; name those that are one as a group, if there are any"
         yield Finding("near_copies", len(pairs), says, _first([(int(i), int(j)) for i, j in pairs[:EXAMPLES]]))
 
 
