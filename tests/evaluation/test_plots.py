@@ -331,7 +331,7 @@ def test_the_gallery_of_the_audit_shows_images_of_both_sides_with_finding_letter
     results = replace(small_results(), audit=findings)
     train, test = np.zeros((120, 1, 8, 8), np.uint8), np.full((60, 1, 8, 8), 7, np.uint8)
     figure = plots.figures(results, tables(results), train, test)["audit"]
-    assert [axes.get_title() for axes in figure.axes][:3] == ["2a  training\n…ng/name.png", "2a  test\n#0", ""]
+    assert [axes.get_title() for axes in figure.axes][:3] == ["2a  training\na/very/long/name.png", "2a  test\n#0", ""]
     assert figure.axes[1].images[0].get_array().max() == 7
 
 

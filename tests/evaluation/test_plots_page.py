@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,6 +25,11 @@ MODULES = ROOT / "tests" / "browser" / "node_modules"
 INSTALL = "run tests/browser/install.sh first: "
 CDN = re.compile(r'<script src="(https://[^"]*/npm/(vega[a-z-]*)@([0-9.]+))"')
 DIGITS = tuple("0123456789")
+PAIR = [{"images": part, "index": 5, "file_name": f"<b>{part}</b>/{'long ' * 9}5.png"} for part in ("training", "test")]
+AUDIT = [
+    {"number": 1, "kind": "copies_in_test", "count": 1, "says": "test images that are copies: 1", "examples": [PAIR]},
+    {"number": 2, "kind": "classes", "count": 2, "says": f"no test image is of {'<i>&amp; ' * 20}", "examples": []},
+]
 # Put behind vega-embed, which it leaves as it is: keeps what is drawn, to be looked at.
 RECORDER = """
 ;(() => {
@@ -160,7 +166,7 @@ def pages(tmp_path_factory):
         return done
 
     def commit(**form):
-        results = small_results(n=3000, n_test=1000, classes=DIGITS, steps=500, **form)
+        results = replace(small_results(n=3000, n_test=1000, classes=DIGITS, steps=500, **form), audit=AUDIT)
         made = tables(results)
         for name, table in made.items():
             files.write_csv(root / "plots" / f"{name}.csv", table)
@@ -216,10 +222,11 @@ def test_every_plot_is_on_the_page(page):
 def test_plot_is_drawn(page, path):
     seen = page.seen[re.sub("[^a-z]", "_", path)]
     assert seen["width"] > 300
-    assert seen["height"] > 200
+    assert seen["height"] > 120
     assert "NaN" not in seen["svg"]
-    # The table of labels is all text.
-    assert seen["coloured"] > 200 or (path == "plots/label_suspicion.csv" and seen["dark"] > 1500)
+    # These tables are all text.
+    texts = {"plots/label_suspicion.csv": 1500, "plots/audit.csv": 100}
+    assert seen["coloured"] > 200 or seen["dark"] > texts[path]
 
 
 @pytest.mark.browser
@@ -238,6 +245,13 @@ def test_the_first_page_of_labels_is_shown(pages):
     assert len(pages["tables"]["many"]["label_suspicion"]) > 500
     assert {str(rank) for rank in range(1, 51)} < texts
     assert "51" not in texts - set(pages["tables"]["many"]["label_suspicion"]["index"].astype(str))
+
+
+@pytest.mark.browser
+def test_findings_of_the_audit_are_told_and_names_are_no_markup(pages):
+    texts = [text for text, _, _ in texts_of(ElementTree.fromstring(pages["show"].seen["plots_audit_csv"]["svg"]))]
+    assert [text for text in texts if text.startswith("1. test images that are copies: 1")] != []
+    assert [text for text in texts if "<b>training</b>/long" in text] != []
 
 
 @pytest.mark.browser

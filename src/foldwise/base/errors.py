@@ -22,9 +22,10 @@ def did_you_mean(name: str, known: Collection[str], otherwise: str, prefix: str 
     return f"did you mean {prefix}{near[0]}?" if near else otherwise
 
 
-def chosen(parameter: str, name: str, known: Mapping[str, T]) -> T:
-    """Give what a parameter chooses by name; FoldwiseError if that is unknown."""
+def chosen(parameter: str, name: str, known: Mapping[str, T], others: Collection[str] = ()) -> T:
+    """Give what a parameter chooses by name; FoldwiseError if that is unknown, with `others` that it may say too."""
     if name not in known:
-        hint = did_you_mean(name, known, f"use one of {', '.join(known)}")
+        names = [*known, *others]
+        hint = did_you_mean(name, names, f"use one of {', '.join(names)}")
         raise FoldwiseError(f"params.yaml: {parameter} is {name!r}, which is not known: {hint}")
     return known[name]

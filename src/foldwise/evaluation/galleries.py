@@ -58,7 +58,7 @@ def short(name: str) -> str:
     return name if len(name) <= NAME else f"{name[: NAME - 5]}…{name[-4:]}"
 
 
-def end(name: str) -> str:
+def end(name: str, letters: int = NAME) -> str:
     """Leave out the beginning of a file's long name."""
     name = printable(name)
-    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+    return name if len(name) <= letters else f"…{name[1 - letters :]}"

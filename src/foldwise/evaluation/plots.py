@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from foldwise.base import console
-from foldwise.evaluation.galleries import end, gallery, label_pairs, short
+from foldwise.evaluation.galleries import LETTERS, end, gallery, label_pairs, short
 from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, Results
 from foldwise.evaluation.tables import GALLERY, ROWS, SMALLEST_ERROR, SMALLEST_FALSE_POSITIVE, mistakes
 
@@ -117,7 +117,7 @@ def _audit(findings: Sequence[Any], images: NDArray[np.uint8], test_images: NDAr
                 pixels = parts[image["images"]]
                 if pixels is not None:
                     shown.append(pixels[image["index"]])
-                    what = end(image.get("file_name", f"#{image['index']}"))
+                    what = end(image.get("file_name", f"#{image['index']}"), LETTERS)
                     captions.append(f"{finding['number']}{letter}  {image['images']}\n{what}")
     title = "Audit: number of the finding, letter of the images that belong together, and the image"
     return gallery(shown, captions, title)

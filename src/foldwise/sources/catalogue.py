@@ -37,7 +37,7 @@ def find(name: str) -> Dataset:
     FoldwiseError
         If there is none; names those that there are.
     """
-    return chosen("data.name", name, {dataset.name: dataset for dataset in _ALL})
+    return chosen("data.name", name, {dataset.name: dataset for dataset in _ALL}, ["folder"])
 
 
 def _decode_idx(contents: Contents, folder: Path) -> TrainTest:
