@@ -88,7 +88,7 @@ def test_copies_in_training_are_counted(copies):
     finding = only(data, copies=copies)
     how = "are held out together"
     if copies == "ignore":
-        how = "may be trained on and held out at once, as cv.copies is ignore"
+        how = "are trained on and held out at once, as cv.copies is ignore"
     assert (finding.kind, finding.count) == ("copies_in_training", 5)
     assert finding.says == f"training images that are copies: 5, of 2 different ones; they {how}"
     assert finding.examples == ((0, 4, 12), (1, 13))

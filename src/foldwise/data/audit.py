@@ -88,7 +88,7 @@ def audit(data: Images, known: Known, assignments: NDArray[np.int32], cv: CV) ->
     n = len(data.train_labels)
     labels = np.concatenate([data.train_labels, data.test_labels])
     return [
-        *_copies(known.copies, labels, n, cv),
+        *_copies(known.copies, labels, assignments, cv),
         *_groups(known.groups, n, assignments, cv),
         *_classes(data, known, assignments),
         *_blank(data),
@@ -96,13 +96,17 @@ def audit(data: Images, known: Known, assignments: NDArray[np.int32], cv: CV) ->
     ]
 
 
-def _copies(copies: NDArray[np.int64], labels: NDArray[np.int64], n: int, cv: CV) -> Iterator[Finding]:
-    sets = _sets(copies)
+def _copies(
+    copies: NDArray[np.int64], labels: NDArray[np.int64], assignments: NDArray[np.int32], cv: CV
+) -> Iterator[Finding]:
+    """Copies in training, in training and test, and with different labels."""
+    sets, n = _sets(copies), assignments.shape[1]
     within = [one for one in (tuple(i for i in one if i < n) for one in sets) if len(one) > 1]
     if within:
         count, how = sum(map(len, within)), "are held out together"
-        if cv.copies == "ignore":
-            how = "may be trained on and held out at once, as cv.copies is ignore"
+        if _torn(copies[:n], assignments).any():
+            why = "cv.copies is ignore" if cv.copies == "ignore" else f"cv.strategy is {cv.strategy}"
+            how = f"are trained on and held out at once, as {why}"
         says = f"training images that are copies: {count:,}, of {len(within):,} different ones; they {how}"
         yield Finding("copies_in_training", count, says, _first(within))
     if across := [one for one in sets if one[0] < n <= one[-1]]:
@@ -122,12 +126,17 @@ def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], c
         pairs = [tuple(int(np.flatnonzero(groups == group)[end]) for end in (0, -1)) for group in across[:EXAMPLES]]
         says = f"groups in training and test: {len(across):,}; test.apart is without their test images"
         yield Finding("groups_in_test", len(across), says, _first(pairs))
-    has = of_training >= 0
-    torn = np.unique(np.unique(np.stack([of_training, assignments[0]])[:, has], axis=1)[0], return_counts=True)[1] > 1
+    torn = _torn(of_training, assignments)
     if torn.any():
         why = "cv.groups is ignore" if cv.groups == "ignore" else f"cv.strategy is {cv.strategy}"
         says = f"groups in several folds: {torn.sum():,} of {len(torn):,}, as {why}; scores are not of new groups"
         yield Finding("groups_in_several_folds", int(torn.sum()), says)
+
+
+def _torn(kinds: NDArray[np.int64], assignments: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether each value of a kind, below 0 none, has images in several folds of the first repeat."""
+    pairs = np.unique(np.stack([kinds, assignments[0]])[:, kinds >= 0], axis=1)
+    return np.asarray(np.unique(pairs[0], return_counts=True)[1] > 1)
 
 
 def _classes(data: Images, known: Known, assignments: NDArray[np.int32]) -> Iterator[Finding]:
