@@ -79,16 +79,22 @@ def test_near_copies_are_left_out_of_many_images(monkeypatch):
     assert audited(data)[1] == ["audit of 30 images (copies, labels, classes, blank images): nothing found"]
 
 
-@pytest.mark.parametrize("copies", ["together", "ignore"])
-def test_copies_in_training_are_counted(copies):
+@pytest.mark.parametrize(
+    ("torn", "settings", "how"),
+    [
+        (False, {}, "are held out together"),
+        (True, {"copies": "ignore"}, "are trained on and held out at once, as cv.copies is ignore"),
+        (True, {"strategy": "given"}, "are trained on and held out at once, as cv.strategy is given"),
+    ],
+)
+def test_copies_in_training_are_counted(torn, settings, how):
     data = clean()
     data.train_images[[4, 12]] = data.train_images[0]
     data.train_images[13] = data.train_images[1]
     data = replace(data, train_labels=np.where(np.isin(np.arange(N), [4, 12, 13]), 0, data.train_labels))
-    finding = only(data, copies=copies)
-    how = "are held out together"
-    if copies == "ignore":
-        how = "are trained on and held out at once, as cv.copies is ignore"
+    folds = FOLDS.copy()
+    folds[:, [4, 12, 13]] = folds[:, [1, 1, 0]] if torn else folds[:, [0, 0, 1]]
+    finding = only(data, folds=folds, **settings)
     assert (finding.kind, finding.count) == ("copies_in_training", 5)
     assert finding.says == f"training images that are copies: 5, of 2 different ones; they {how}"
     assert finding.examples == ((0, 4, 12), (1, 13))

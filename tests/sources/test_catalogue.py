@@ -24,7 +24,7 @@ def two(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("small-set", "did you mean small_set?"), ("zzz", "use one of small_set, large_set")],
+    [("small-set", "did you mean small_set?"), ("zzz", "use one of small_set, large_set, folder")],
     ids=["near", "like none"],
 )
 def test_an_unknown_name_is_told_with_the_nearest_known_one_or_with_all(two, name, hint):
