@@ -23,11 +23,7 @@ def split(params: Params, *, normalized: Path, folds: Path) -> None:
         np.full(len(units), -1),
     )[: len(labels)]
     assignments = given(known.given, cv) if cv.strategy == "given" else assign(labels, cv, together)
-    kept = {
-        name: getattr(cv, name)
-        for name, values in (("groups", known.groups), ("copies", known.copies))
-        if audit.is_shared(values[: len(labels)])
-    }
+    kept = audit.kept(known, assignments)
     save(folds, assignments, cv, units, kept)
     findings = audit.audit(data, known, assignments, cv)
     files.write_json(folds / "audit.json", audit.content(findings, data, known))

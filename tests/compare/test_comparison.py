@@ -273,13 +273,13 @@ def with_groups(run, groups, units=None):
     return replace(run, results=replace(run.results, folds=folds))
 
 
-@pytest.mark.parametrize(("a", "b", "kept"), [("together", "ignore", "A"), ("ignore", "together", "B")])
+@pytest.mark.parametrize(("a", "b", "kept"), [("together", "torn", "A"), ("torn", "together", "B")])
 def test_what_ignored_groups_flatter_is_noted(a, b, kept):
     notes = compare(with_groups(run(A), a), with_groups(run(A, "b"), b), 0.1).notes
     assert [note for note in notes if note.startswith(f"{kept} holds whole groups out")] != []
 
 
-@pytest.mark.parametrize("groups", ["none", "together", "ignore"])
+@pytest.mark.parametrize("groups", ["none", "together", "torn"])
 def test_runs_that_treat_groups_alike_have_no_such_note(groups):
     notes = compare(with_groups(run(A), groups), with_groups(run(A, "b"), groups), 0.1).notes
     assert not any("groups" in note for note in notes)

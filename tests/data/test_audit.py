@@ -132,7 +132,7 @@ def test_groups_in_training_and_test_are_told():
     folds[0, [0, 4]], folds[0, [1, 2, 3, 11]] = 0, 3
     finding = audited(data, tables(data, group=column), folds)[0][0]
     assert (finding.kind, finding.count, finding.examples) == ("groups_in_test", 2, ((0, 27), (10, 25)))
-    assert finding.says == "groups in training and test: 2; test.apart is without their test images"
+    assert finding.says == "groups in training and test: 2; test.apart is without them"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,23 @@ def test_what_is_known_comes_from_the_tables():
     assert Known.of(data, None).given is Known.of(data, tables(data)).given is None
 
 
-@pytest.mark.parametrize(("values", "shared"), [([-1, -1], False), ([0, 1, -1], False), ([0, 2, 2, -1], True)])
-def test_a_value_is_shared_where_two_have_it(values, shared):
-    assert audit.is_shared(np.array(values)) is shared
+@pytest.mark.parametrize(
+    ("groups", "kept"),
+    [
+        ([-1, -1, -1, -1], {}),
+        ([0, 1, 2, -1], {}),
+        ([0, 2, 0, -1], {"groups": "together"}),
+        ([0, 0, 1, 2], {"groups": "torn"}),
+        ([3, 1, 2, 3], {"groups": "torn"}),
+    ],
+)
+def test_groups_are_together_where_no_fold_of_any_repeat_tears_one(groups, kept):
+    known = Known(np.array(groups), np.full(4, -1), None, None)
+    assert audit.kept(known, np.array([[0, 1, 0, 1], [1, 0, 1, 0]], np.int32)) == kept
+
+
+def test_where_no_test_image_is_apart_that_is_said():
+    data = clean()
+    data.test_images[:] = data.train_images[[0, 4, 8, 0, 4, 8]]
+    says = {finding.kind: finding.says for finding in audited(data)[0]}
+    assert says["copies_in_test"].endswith("; no test image is without any, so its score says nothing of new images")

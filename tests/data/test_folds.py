@@ -284,12 +284,12 @@ def test_units_of_training_and_test_images_come_back(tmp_path):
     folds.save(tmp_path, folds.assign(LABELS, settings, units[:60]), settings, units, kept)
     found = folds.load(tmp_path, 60)
     assert (found.units.tolist(), found.test_units.tolist()) == (units[:60].tolist(), units[60:].tolist())
-    assert (found.independent, found.description.groups, found.description.copies) == (False, "together", "none")
+    assert (found.description.groups, found.description.copies) == ("together", "none")
 
 
 def test_without_units_all_images_are_on_their_own(saved):
     found = folds.load(saved, 60)
-    assert (found.units.tolist(), len(found.test_units), found.independent) == (list(range(60)), 0, True)
+    assert (found.units.tolist(), len(found.test_units)) == (list(range(60)), 0)
 
 
 def test_folds_of_an_older_version_are_of_images_on_their_own(saved):
@@ -298,7 +298,7 @@ def test_folds_of_an_older_version_are_of_images_on_their_own(saved):
     (saved / "folds.json").write_text(json.dumps({name: content[name] for name in content if name[-1] != "s"}))
     change_description(saved, repeats=2)
     found = folds.load(saved, 60)
-    assert (found.units.tolist(), len(found.test_units), found.independent) == (list(range(60)), 0, True)
+    assert (found.units.tolist(), len(found.test_units)) == (list(range(60)), 0)
     assert found.description.groups == found.description.copies == "none"
 
 

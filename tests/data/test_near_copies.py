@@ -155,3 +155,10 @@ def test_images_that_are_mapped_give_the_same(tmp_path):
     images[9] = images[8] - 5
     np.save(tmp_path / "images.npy", images)
     assert found(np.load(tmp_path / "images.npy", mmap_mode="r")) == found(images) == [[8, 9]]
+
+
+def test_images_that_are_known_to_belong_together_are_no_pair():
+    images = scenes(6)
+    images[4], images[5] = images[1] + 3, images[2] + 3
+    pairs = near_copies(images, images[:0], alone(6), np.array([0, 1, 2, 3, 1, 5]))
+    assert pairs.tolist() == [[2, 5]]

@@ -10,7 +10,8 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import CV
 from foldwise.data import folds
 from foldwise.data.draws import draw
-from foldwise.data.units import commonest_classes, connected, digests, groups_of
+from foldwise.data.units import commonest_classes, connected, copies_of, effective_number, groups_of
+from foldwise.evaluation.inference import wilson
 from foldwise.sources.subsets import part
 
 
@@ -138,15 +139,17 @@ def test_classes_may_have_any_numbers():
 
 
 @given(values=st.lists(st.integers(0, 2**12 - 1), min_size=1, max_size=40))
-def test_digests_are_equal_where_all_pixels_are(values):
+def test_copies_are_equal_where_all_pixels_are_and_blank_images_are_none(values):
     pixels = (np.array(values)[:, None] >> np.arange(12) & 1).astype(np.uint8).reshape(-1, 3, 2, 2)
-    found = digests(pixels)
-    assert np.array_equal(found[:, None] == found, np.equal.outer(values, values))
+    found = copies_of(pixels[:7], pixels[7:])
+    blank = np.isin(values, [0, 2**12 - 1])
+    assert np.array_equal(found == -1, blank)
+    assert np.array_equal((found[:, None] == found)[~blank], np.equal.outer(values, values)[~blank])
 
 
-def test_digests_are_the_same_in_any_layout(tmp_path):
+def test_copies_are_the_same_in_any_layout(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 5), np.uint8)
-    expected = digests(pixels)
+    expected = copies_of(pixels)
     np.save(tmp_path / "pixels.npy", pixels)
     spaced = np.zeros((40, 3, 4, 10), np.uint8)
     spaced[::2, :, :, ::2] = pixels
@@ -158,11 +161,31 @@ def test_digests_are_the_same_in_any_layout(tmp_path):
         np.load(tmp_path / "pixels.npy", mmap_mode="c"),
     ]
     for layout in layouts:
-        assert np.array_equal(digests(layout), expected)
+        assert np.array_equal(copies_of(layout), expected)
 
 
-def test_no_images_have_no_digests():
-    assert digests(np.empty((0, 1, 4, 4), np.uint8)).shape == (0,)
+def test_no_images_have_no_copies():
+    assert copies_of(np.empty((0, 1, 4, 4), np.uint8)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"), [([3, 1, 2], 3), ([5, 5, 5, 5], 1), ([0, 0, 1, 1], 2), ([0, 0, 0, 1], 1.6)]
+)
+def test_the_effective_number_is_that_of_kish(units, expected):
+    assert effective_number(np.array(units)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("spread", [0.8, 1.8])
+def test_intervals_that_count_the_effective_number_hold_where_groups_are_unequal(spread):
+    """Images of a group are all right or all wrong, the extreme; by the number of groups 83 and 49 % would hold."""
+    random, held = np.random.default_rng(0), []
+    for _ in range(400):
+        units = np.repeat(np.arange(40), np.maximum(1, random.lognormal(2, spread, 40)).astype(int))
+        right = (random.random(40) < 0.8)[units]
+        n = round(effective_number(units))
+        interval = wilson(round(right.mean() * n), n)
+        held.append(interval.low <= 0.8 <= interval.high)
+    assert np.mean(held) > 0.9
 
 
 def test_groups_are_numbered_over_the_tables_and_an_empty_one_is_none():

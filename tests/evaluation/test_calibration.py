@@ -182,5 +182,5 @@ def test_bins_count_units_of_images_that_depend_on_each_other():
     confidence = np.array([0.6, 0.6, 0.7, 0.7, 0.8, 0.8], np.float32)
     log_probabilities, labels = np.log(np.stack([confidence, 1 - confidence], axis=1)), np.zeros(6, np.int64)
     found = calibration.reliability(log_probabilities, labels, np.array([4, 4, 4, 9, 0, 1]), bins=3)
-    assert (found.count.tolist(), found.units.tolist()) == ([2, 2, 2], [1, 2, 2])
-    assert calibration.reliability(log_probabilities, labels, bins=3).units.tolist() == [2, 2, 2]
+    assert (found.count.tolist(), found.effective.tolist()) == ([2, 2, 2], [1, 2, 2])
+    assert calibration.reliability(log_probabilities, labels, bins=3).effective.tolist() == [2, 2, 2]

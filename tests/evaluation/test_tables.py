@@ -61,7 +61,7 @@ def test_intervals_of_reliability_count_units():
     for name, of in {OUT_OF_FOLD: units[:120], ENSEMBLE: units[120:]}.items():
         curve = reliability(*predictions[name], of)
         rows = bins[bins["predictions"] == name]
-        for row, count in zip(rows.itertuples(), curve.units, strict=True):
+        for row, count in zip(rows.itertuples(), curve.effective.round(), strict=True):
             interval = wilson(round(row.accuracy * count), int(count))
             assert (row.low, row.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
     narrower = (alone["high"] - alone["low"]) < (bins["high"] - bins["low"])

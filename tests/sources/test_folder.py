@@ -103,10 +103,12 @@ def test_no_more_than_ten_names_are_told(tmp_path):
     assert "09.txt, ...)" in listing(tmp_path)[1][0]
 
 
-def test_a_table_within_a_folder_is_not_the_table_and_that_is_told(tmp_path):
+@pytest.mark.parametrize("name", ["train/metadata.csv", "Metadata.csv", "metadata.tsv", "train/metadata.jsonl"])
+def test_a_table_of_another_name_or_place_is_told_as_its_groups_would_be_lost(name, tmp_path):
     fill(tmp_path, {"train/cat": 1, "train/dog": 1})
-    write_table(tmp_path / "train", "file_name,label")
-    assert listing(tmp_path)[1] == ["train/metadata.csv is no image by name, and left out"]
+    (tmp_path / name).write_text("file_name,label,group\n")
+    with pytest.raises(FoldwiseError, match=f"has {name}: put its rows in "):
+        listing(tmp_path)
 
 
 def test_links_are_followed(tmp_path):
@@ -149,10 +151,12 @@ def test_a_table_may_come_from_any_spreadsheet(pair, separator, encoding, end):
 
 
 def test_columns_that_are_not_used_are_told(pair):
-    write_table(pair, "age,label,file_name,groups", "7,cat,a.png,x", "8,dog,b.png,y")
+    write_table(pair, "age,LABEL,File_Name,patient", "7,cat,a.png,x", "8,dog,b.png,y")
     table, notes = listing(pair)
     assert list(table) == ["file_name", "label", "split"]
-    assert notes == ["not used in metadata.csv: 2 columns (age, groups)"]
+    assert notes == [
+        "not used in metadata.csv: 2 columns (age, patient); one that says whose image it is must be named group"
+    ]
 
 
 def test_the_column_without_a_name_that_pandas_writes_is_no_matter(pair):

@@ -401,7 +401,18 @@ TABLES = {
     "blank_line_first": (("", HEAD, *GOOD), r"is no table \(No columns to parse from file\): name the columns"),
     "no_header": (GOOD, r"has no column file_name: its first line names the columns \(see docs/your-images\.md\)$"),
     "column_misspelt": (("file_name,labels", *GOOD), r"has no column label: is it labels\?"),
-    "column_in_capitals": (("File_Name,label", *GOOD), r"has no column file_name: is it File_Name\?"),
+    "group_misspelt": (
+        ("file_name,label,Groups", *(f"{row},x" for row in GOOD)),
+        r"has a column groups: name it group",
+    ),
+    "group_in_words": (
+        ("file_name,label,group id", *(f"{row},x" for row in GOOD)),
+        r"has a column group id: name it g",
+    ),
+    "split_misspelt": (
+        ("file_name,label,splits", *(f"{row},x" for row in GOOD)),
+        r"has a column splits: name it split",
+    ),
     "column_twice": ((f"{HEAD},label", *(f"{row},x" for row in GOOD)), r"has the column label twice: remove or rename"),
     "column_twice_with_a_space": ((f"{HEAD}, label", *(f"{row},x" for row in GOOD)), r"has the column label twice"),
     "one_label": ((HEAD, "a.png,cat", "b.png,cat"), None),
@@ -698,7 +709,7 @@ def name_that_would_clear_the_screen(folder):
     (folder / "cat" / "a\x1b[2J\nb.txt").write_text("x")
 
 
-@told("finding 1: groups in training and test: 1; test.apart is without their test images", cv__k=2)
+@told("finding 1: groups in training and test: 1; test.apart is without them", cv__k=2)
 def group_on_both_sides(folder):
     folds("a,train", "b,train", "c,train", "d,train", "a,test", "e,test", column="group,split")(folder)
 

@@ -206,7 +206,8 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
     improvements = primary.sign * differences[primary]
     belief = bayesian_t_test(improvements, ratio, rope, resolution=step(primary))
     # McNemar's test supposes that images are independent: of those that are not, the first speaks for its unit.
-    first = np.unique(a.results.folds.units, return_index=True)[1]
+    known = a if b.results.folds.all_units is None else b  # older runs tell nothing of units
+    first = np.unique(known.results.folds.units, return_index=True)[1]
     a_right, b_right = (run.results.out_of_fold[0, first].argmax(axis=1) == run.results.labels[first] for run in (a, b))
     return Pairing(
         tests=tests,
@@ -247,7 +248,7 @@ def _notes(a: Run, b: Run) -> Iterator[str]:
                 "`make -B .venv/installed` brings that, and `dvc repro -f` makes it again"
             )
     together = {run.results.folds.description.groups for run in (a, b)}
-    if together == {"together", "ignore"}:
+    if together == {"together", "torn"}:
         a_is = a.results.folds.description.groups == "together"
         kept, torn = ("A", "B") if a_is else ("B", "A")
         yield (

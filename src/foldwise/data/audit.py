@@ -11,7 +11,7 @@ from foldwise.base.params import CV
 from foldwise.data.images import Images, Tables
 from foldwise.data.near_copies import ENOUGH, MOST, near_copies
 from foldwise.data.pixels import images_at_a_time
-from foldwise.data.units import digests, groups_of
+from foldwise.data.units import connected, copies_of, groups_of
 
 # Images that a finding names.
 EXAMPLES = 24
@@ -24,7 +24,7 @@ class Known:
     Attributes
     ----------
     groups, copies : (N + M,) int64
-        Equal numbers for those of one group and for equal pixels; -1 for no group.
+        Equal numbers for those of one group and for equal pixels; -1 for no group, and for blank images.
     names : sequence of str or None
         Their files.
     given : sequence of str or None
@@ -39,8 +39,7 @@ class Known:
     @classmethod
     def of(cls, data: Images, tables: Tables | None) -> Self:
         """Gather it from the images and their tables."""
-        pixels = np.concatenate([digests(data.train_images), digests(data.test_images)])
-        _, copies = np.unique(pixels, return_inverse=True)
+        copies = copies_of(data.train_images, data.test_images)
         if tables is None:
             return cls(np.full(len(copies), -1), copies, None, None)
         given = tables[0]["fold"].tolist() if "fold" in tables[0] else None
@@ -69,10 +68,14 @@ class Finding:
     examples: tuple[tuple[int, ...], ...] = ()
 
 
-def is_shared(values: NDArray[np.int64]) -> bool:
-    """Whether two images have one value in common."""
-    counts = np.unique(values[values >= 0], return_counts=True)[1]
-    return bool((counts > 1).any())
+def kept(known: Known, assignments: NDArray[np.int32]) -> dict[str, str]:
+    """Say of groups and copies, where there are any in training, whether folds hold them out `together` or `torn`."""
+    found = {}
+    for name, values in (("groups", known.groups), ("copies", known.copies)):
+        values = values[: assignments.shape[1]]
+        if (np.unique(values[values >= 0], return_counts=True)[1] > 1).any():
+            found[name] = "torn" if any(_torn(values, row).any() for row in assignments) else "together"
+    return found
 
 
 def audit(data: Images, known: Known, assignments: NDArray[np.int32], cv: CV) -> list[Finding]:
@@ -87,55 +90,59 @@ def audit(data: Images, known: Known, assignments: NDArray[np.int32], cv: CV) ->
     """
     n = len(data.train_labels)
     labels = np.concatenate([data.train_labels, data.test_labels])
+    units = connected(known.groups, known.copies)
+    apart = "test.apart is without them"
+    if np.isin(units[n:], units[:n]).all():
+        apart = "no test image is without any, so its score says nothing of new images"
     return [
-        *_copies(known.copies, labels, assignments, cv),
-        *_groups(known.groups, n, assignments, cv),
+        *_copies(known.copies, labels, assignments, cv, apart),
+        *_groups(known.groups, n, assignments, cv, apart),
         *_classes(data, known, assignments),
         *_blank(data),
-        *_near(data, known.copies),
+        *_near(data, known),
     ]
 
 
 def _copies(
-    copies: NDArray[np.int64], labels: NDArray[np.int64], assignments: NDArray[np.int32], cv: CV
+    copies: NDArray[np.int64], labels: NDArray[np.int64], assignments: NDArray[np.int32], cv: CV, apart: str
 ) -> Iterator[Finding]:
     """Copies in training, in training and test, and with different labels."""
     sets, n = _sets(copies), assignments.shape[1]
     within = [one for one in (tuple(i for i in one if i < n) for one in sets) if len(one) > 1]
     if within:
         count, how = sum(map(len, within)), "are held out together"
-        if _torn(copies[:n], assignments).any():
+        if _torn(copies[:n], assignments[0]).any():
             why = "cv.copies is ignore" if cv.copies == "ignore" else f"cv.strategy is {cv.strategy}"
             how = f"are trained on and held out at once, as {why}"
         says = f"training images that are copies: {count:,}, of {len(within):,} different ones; they {how}"
         yield Finding("copies_in_training", count, says, _first(within))
     if across := [one for one in sets if one[0] < n <= one[-1]]:
         count = sum(i >= n for one in across for i in one)
-        says = f"test images that are copies of training images: {count:,}; test.apart is without them"
+        says = f"test images that are copies of training images: {count:,}; {apart}"
         yield Finding("copies_in_test", count, says, _first(across))
     if contrary := [one for one in sets if len(set(labels[list(one)])) > 1]:
         says = f"images with copies of another label: {len(contrary):,}; at most one label is right"
         yield Finding("contrary_labels", len(contrary), says, _first(contrary))
 
 
-def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], cv: CV) -> Iterator[Finding]:
+def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], cv: CV, apart: str) -> Iterator[Finding]:
     """Groups in training and test, and in several folds."""
     of_training = groups[:n]
     across = np.intersect1d(of_training[of_training >= 0], groups[n:])
     if len(across):
         pairs = [tuple(int(np.flatnonzero(groups == group)[end]) for end in (0, -1)) for group in across[:EXAMPLES]]
-        says = f"groups in training and test: {len(across):,}; test.apart is without their test images"
+        says = f"groups in training and test: {len(across):,}; {apart}"
         yield Finding("groups_in_test", len(across), says, _first(pairs))
-    torn = _torn(of_training, assignments)
+    torn = _torn(of_training, assignments[0])
     if torn.any():
         why = "cv.groups is ignore" if cv.groups == "ignore" else f"cv.strategy is {cv.strategy}"
         says = f"groups in several folds: {torn.sum():,} of {len(torn):,}, as {why}; scores are not of new groups"
         yield Finding("groups_in_several_folds", int(torn.sum()), says)
 
 
-def _torn(kinds: NDArray[np.int64], assignments: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Whether each value of a kind, below 0 none, has images in several folds of the first repeat."""
-    pairs = np.unique(np.stack([kinds, assignments[0]])[:, kinds >= 0], axis=1)
+def _torn(kinds: NDArray[np.int64], folds: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether each value of a kind, below 0 none, has images in several folds."""
+    pairs = np.unique(np.stack([kinds, folds])[:, kinds >= 0], axis=1)
     return np.asarray(np.unique(pairs[0], return_counts=True)[1] > 1)
 
 
@@ -173,8 +180,9 @@ def _blank(data: Images) -> Iterator[Finding]:
         yield Finding("blank", len(blank), says, _first(blank))
 
 
-def _near(data: Images, copies: NDArray[np.int64]) -> Iterator[Finding]:
-    pairs = near_copies(data.train_images, data.test_images, copies)
+def _near(data: Images, known: Known) -> Iterator[Finding]:
+    """Pairs that look alike, but for those that are known to belong together."""
+    pairs = near_copies(data.train_images, data.test_images, known.copies, connected(known.groups, known.copies))
     if pairs is not None and len(pairs):
         count = f"{len(pairs):,}" if len(pairs) < ENOUGH else f"{ENOUGH:,} or more"
         says = f"pairs of images that look alike: {count}; name those that are one as a group, if there are any"
@@ -221,6 +229,7 @@ def content(findings: Sequence[Finding], data: Images, known: Known) -> dict[str
 def _sets(values: NDArray[np.int64]) -> list[tuple[int, ...]]:
     """The images that have a value in common, ascending, for each value that several have."""
     order = np.argsort(values, kind="stable")
+    order = order[values[order] >= 0]
     cuts = np.flatnonzero(np.diff(values[order])) + 1
     ends = np.append(cuts, len(order))
     starts = np.insert(cuts, 0, 0)

@@ -173,11 +173,6 @@ class Folds:
         """The unit of each test image, (M,), where that is known."""
         return np.empty(0, np.int64) if self.all_units is None else self.all_units[self.assignments.shape[1] :]
 
-    @property
-    def independent(self) -> bool:
-        """Whether every training image is on its own."""
-        return len(np.unique(self.units)) == len(self.units)
-
     def __iter__(self) -> Iterator[Fold]:
         """All folds, repeat by repeat."""
         for repeat in range(self.description.repeats):

@@ -22,7 +22,10 @@ _ROWS, _COLUMNS = 128, 2048
 
 
 def near_copies(
-    train: NDArray[np.uint8], test: NDArray[np.uint8], copies: NDArray[np.int64]
+    train: NDArray[np.uint8],
+    test: NDArray[np.uint8],
+    copies: NDArray[np.int64],
+    units: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64] | None:
     """Find all pairs of images whose small grey thumbnails are nearly the same, whatever their brightness and contrast.
 
@@ -33,6 +36,8 @@ def near_copies(
     train, test : (N, C, H, W), (M, C, H, W) uint8
     copies : (N + M,) int64
         Equal numbers for equal images, of which the first alone is compared.
+    units : (N + M,) int64, optional
+        Images of one number are known to belong together, and are no pair; by default each is on its own.
 
     Returns
     -------
@@ -42,19 +47,21 @@ def near_copies(
     """
     if len(copies) > MOST:
         return None
+    units = np.arange(len(copies)) if units is None else units
     from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
     with threadpool_limits(1):  # many small products: threads would wait for each other longer than they compute
         thumbnails = np.concatenate([_thumbnails(images) for images in (train, test) if len(images)])
-        _, first = np.unique(copies, return_index=True)
         length = np.linalg.norm(thumbnails, axis=1)
         # Those without contrast would all look alike, but for noise.
+        _, first = np.unique(copies, return_index=True)
         compared = np.intersect1d(first, np.flatnonzero(length > _CELLS))
         unit = thumbnails[compared] / length[compared, None]
+        del thumbnails
         pairs, count = [np.empty((0, 2), np.intp)], 0
         for some in _candidates(unit):
-            pairs.append(some)
-            count += len(some)
+            pairs.append(some[np.diff(units[compared[some]], axis=1)[:, 0] != 0])
+            count += len(pairs[-1])
             if count > ENOUGH:
                 break
     found = np.sort(np.concatenate(pairs), axis=1)

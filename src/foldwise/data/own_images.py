@@ -9,7 +9,7 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Data
 from foldwise.data.draws import draw
 from foldwise.data.images import Images, Tables, copied_rows
-from foldwise.data.units import connected, digests, groups_of
+from foldwise.data.units import connected, copies_of, groups_of
 from foldwise.sources import pictures
 from foldwise.sources.folder import NAME, listing
 from foldwise.sources.subsets import check_size
@@ -47,10 +47,12 @@ def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
     rows = listed["row"].to_numpy()
     train, test = (np.flatnonzero(listed["split"] == part) for part in ("train", "test"))
     if data.subset or (data.test_share and not len(test)):
-        together = connected(groups_of(listed), digests(decoded.pixels)[rows])
+        together = connected(groups_of(listed), copies_of(decoded.pixels)[rows])
         if data.test_share and not len(test):
             chosen = draw(labels, together, len(labels) - round(data.test_share * len(labels)))
             train, test = chosen, np.setdiff1d(train, chosen)
+            if abs(len(test) / len(labels) - data.test_share) > 0.02:
+                notes.append(f"whole groups make {len(test) / len(labels):.0%} of the images the test set")
             if len(test) == 0:
                 notes.append("too few images or groups to set some aside: there is no test set")
         if data.subset:

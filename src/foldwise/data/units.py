@@ -10,11 +10,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Give a number to each of N images that is equal where all their pixels are, (N,)."""
-    rows = np.ascontiguousarray(images)  # of a map a view, which is quicker to index
-    made = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in rows)
-    return np.frombuffer(made, np.uint64)
+def copies_of(*parts: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Number images by their pixels, those of several arrays one after another: equal numbers, equal pixels.
+
+    Blank ones, of one value, are copies of none (-1): a scanner's empty images are no reason to hold patients together.
+    """
+    made, blank = [], []
+    for images in parts:
+        for row in np.ascontiguousarray(images):  # of a map a view, which is quicker to index
+            made.append(hashlib.blake2b(row.data, digest_size=8).digest())
+            blank.append(row[0, 0, 0] == row[-1, -1, -1] and (row == row[0, 0, 0]).all())
+    _, numbers = np.unique(np.frombuffer(b"".join(made), np.uint64), return_inverse=True)
+    return np.where(blank, -1, numbers)
+
+
+def effective_number(units: NDArray[np.int64]) -> float:
+    """How many independent images some images are worth at least, by the units that they are of.
+
+    That is their number where each is on its own, that of the units where these are of one size and their images all
+    alike, and less where few units have most images. Source: Kish, "Survey Sampling" (1965), section 8.2, for images
+    of a unit that are all alike.
+    """
+    sizes = np.unique(units, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def connected(*kinds: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from foldwise.data.units import effective_number
 from foldwise.evaluation.scores import Labels, LogProbabilities
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
@@ -14,12 +15,12 @@ TEMPERATURE_BOUNDS = (0.05, 20.0)
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """A reliability diagram: mean confidence, accuracy, numbers of images and units of each bin, each (bins,)."""
+    """A reliability diagram, (bins,): mean confidence, accuracy, images, and how many they are worth."""
 
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     count: NDArray[np.int64]
-    units: NDArray[np.int64]
+    effective: NDArray[np.float64]
 
     @property
     def calibration_error(self) -> float:
@@ -50,7 +51,7 @@ def reliability(
         confidence=np.array([confidence[part].mean() for part in parts]),
         accuracy=np.array([correct[part].mean() for part in parts]),
         count=np.array([len(part) for part in parts], dtype=np.int64),
-        units=np.array([len(part if units is None else np.unique(units[part])) for part in parts], dtype=np.int64),
+        effective=np.array([len(part) if units is None else effective_number(units[part]) for part in parts]),
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2_contingency
 
 from foldwise.data.folds import Fold
+from foldwise.data.units import effective_number
 from foldwise.evaluation.results import OUT_OF_FOLD, Results
 from foldwise.evaluation.scores import Labels, LogProbabilities
 
@@ -20,6 +21,8 @@ RARE = 1e-3
 FEWEST = 5
 # Errors of the worst fold, in those of the median one: less is what models differ by from seed to seed.
 UNLIKE = 1.5
+# Share that images are worth at least where hardly one depends on another.
+ALONE = 0.95
 # The calibration error is biased upwards; of fewer images it says little.
 ENOUGH = 500
 UNCALIBRATED = 0.1
@@ -40,7 +43,7 @@ def findings(results: Results, summary: dict[str, Any]) -> list[str]:
     units = results.folds.units
     useless = list(_useless(predictions, labels, results.classes, units))
     found = [*useless, *_rising(results.epochs)]
-    if results.folds.independent:  # groups differ by more than what chance does to images
+    if effective_number(units) > ALONE * len(units):  # groups differ by more than what chance does to images
         found += _unlike(results.scores)
     if not useless:
         found += _contradicted(predictions, labels, units)
@@ -107,8 +110,8 @@ def _contradicted(predictions: LogProbabilities, labels: Labels, units: Units) -
 
 
 def _counted(hits: NDArray[np.bool_], units: Units) -> tuple[int, int]:
-    """Give hits and trials of a binomial test: images, or units where images depend on each other."""
-    trials = len(np.unique(units))
+    """Give hits and trials of a binomial test: images, or as many as they are worth where they depend on each other."""
+    trials = max(1, round(effective_number(units)))
     return round(float(hits.mean()) * trials), trials
 
 

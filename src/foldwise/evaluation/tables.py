@@ -155,12 +155,13 @@ def reliability_curves(predictions: Predictions, units: Mapping[str, NDArray[np.
     """Compare confidence with accuracy in bins of about equally many images.
 
     Columns: predictions, confidence, accuracy, low and high (Wilson's 95 % interval of the accuracy), images. Wilson's
-    interval supposes that images are independent: where they are not, as `units` tells, it counts units instead.
+    interval supposes that images are independent: where they are not, as `units` tells, they count as many as they are
+    worth.
     """
     rows = []
     for name, (log_probabilities, labels) in predictions.items():
         bins = calibration.reliability(log_probabilities, labels, (units or {}).get(name))
-        each = zip(bins.confidence, bins.accuracy, bins.count, bins.units, strict=True)
+        each = zip(bins.confidence, bins.accuracy, bins.count, bins.effective.round(), strict=True)
         for confidence, accuracy, count, independent in each:
             interval = wilson(round(accuracy * independent), int(independent))
             rows.append((name, confidence, accuracy, interval.low, interval.high, count))

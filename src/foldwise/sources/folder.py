@@ -1,8 +1,10 @@
 """A folder of one's own images: which there are, and what is known of each."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -79,6 +81,8 @@ def _files(folder: Path) -> tuple[list[str], list[str]]:
         path = PurePosixPath(name)
         if path.suffix.lower() in SUFFIXES:
             found.append(name)
+        elif name != TABLE and path.stem.casefold() == "metadata":
+            raise FoldwiseError(f"{folder} has {name}: put its rows in {folder / TABLE}, or rename it ({HELP})")
         elif name != TABLE and not path.name.lower().startswith("readme"):
             others.append(name)
     return sorted(found), sorted(others)
@@ -153,7 +157,7 @@ def _of_folders(folder: Path, found: list[str]) -> pd.DataFrame:
         _refuse_loose(folder, [name for name in found if name.count("/") < 2])
         parts = [(name.split("/")[0].lower(), name.split("/")[1]) for name in found]
     splits, labels = zip(*parts, strict=True)
-    return pd.DataFrame({"file_name": found, "label": labels, "split": splits}, dtype=str)
+    return pd.DataFrame({"file_name": found, "label": map(_composed, labels), "split": splits}, dtype=str)
 
 
 def _refuse_loose(folder: Path, loose: list[str]) -> None:
@@ -190,6 +194,8 @@ def _of_table(folder: Path, found: list[str]) -> tuple[pd.DataFrame, list[str]]:
         raise FoldwiseError(f"{path} names {_named(missing)}, of which there is no file{hint}")
     if unnamed := sorted(set(found).difference(names)):
         notes.append(f"{_named(unnamed)} {'are' if len(unnamed) > 1 else 'is'} not in {TABLE}, and left out")
+    for column in {"label", "group"}.intersection(table):
+        table[column] = table[column].map(_composed)
     if "split" not in table:
         table["split"] = "train"
     if wrong := lines[~table["split"].isin(_SPLITS)].tolist():
@@ -233,7 +239,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     table = table.apply(lambda column: column.str.strip())
     if any(table[column].str.contains("\0", regex=False).any() for column in table):
         raise FoldwiseError(f"{path} has NUL bytes: save it as `CSV UTF-8`")
-    columns = table.iloc[0].tolist()
+    columns = [column.casefold() for column in table.iloc[0]]
     for column in ("file_name", "label"):
         if column not in columns:
             hint = did_you_mean(column, columns, "its first line names the columns")
@@ -244,7 +250,16 @@ def _read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if table.empty:
         raise FoldwiseError(f"{path} has no rows: it needs one for each image ({HELP})")
     unused = [column for column in columns if column and column not in _COLUMNS]
-    notes = [f"not used in {TABLE}: {_named(unused, 'columns')}"] if unused else []
+    for column in _COLUMNS[2:]:
+        alike = [
+            name for name in unused if column in re.split("[^a-z]", name) or get_close_matches(column, [name], 1, 0.85)
+        ]
+        if alike and column not in columns:  # without it, the score would be another one
+            raise FoldwiseError(
+                f"{path} has a column {alike[0]}: name it {column} if it is one, else otherwise ({HELP})"
+            )
+    whose = "" if "group" in columns else "; one that says whose image it is must be named group"
+    notes = [f"not used in {TABLE}: {_named(unused, 'columns')}{whose}"] if unused else []
     return table[[column for column in _COLUMNS if column in table]].copy(), notes
 
 

@@ -187,7 +187,8 @@ def _is_grey(image: Image.Image) -> bool:
 
 def _is_clear(image: Image.Image) -> bool:
     """Whether it may let something shine through."""
-    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    has_key = "transparency" in image.info and not _is_deep(image)
+    return has_key or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
@@ -205,6 +206,8 @@ def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
             raise _Refused(f"has values from {values.min()} to {high}, which are no 16 bits: save it with 8 or 16")
     elif image.mode == "F":
         raise _Refused("has fractions for pixels: save it with 8 or 16 bits")
+    elif any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # of which Pillow takes the upper eight
+        raise _Refused("has 16 bits in each of several channels: save it with 8")
     return height, width, high, _is_grey(image), _is_clear(image), orientation in range(2, 9)
 
 
