@@ -55,6 +55,12 @@ def log_probabilities(
 
     predict = mean_logits if augment == "shift" else logits
     device = next(model.parameters()).device
-    batches = torch.split(images if chosen is None else chosen, BATCH_SIZE)
-    predicted = [predict((batch if chosen is None else images[batch]).to(device)) for batch in batches]
-    return torch.log_softmax(torch.cat(predicted).float(), dim=1)
+    n = len(images if chosen is None else chosen)
+    predicted = torch.empty(0)
+    for start in range(0, n, BATCH_SIZE):
+        batch = images[start : start + BATCH_SIZE] if chosen is None else images[chosen[start : start + BATCH_SIZE]]
+        output = predict(batch.to(device)).float()
+        if start == 0:  # a small tensor kept of each batch would keep apart what is freed between them, gigabytes of it
+            predicted = output.new_empty((n, output.shape[1]))
+        predicted[start : start + BATCH_SIZE] = output
+    return torch.log_softmax(predicted, dim=1)
