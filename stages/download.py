@@ -4,12 +4,12 @@ from pathlib import Path
 
 from foldwise.base import console, files
 from foldwise.base.params import Params
-from foldwise.sources import catalogue, folder, rawdata
+from foldwise.sources import catalogue, rawdata
 
 
 def download(params: Params, *, raw: Path) -> None:
     """Write the original files into a folder of the data set's name in `raw`, and no others."""
-    if params.data.name == folder.NAME:
+    if params.data.name == "folder":
         with files.writing(raw) as temporary:
             temporary.mkdir()
         return

@@ -4,14 +4,16 @@ from pathlib import Path
 
 from foldwise.base import console, files
 from foldwise.base.params import Params
-from foldwise.data import images, own_images
-from foldwise.sources import catalogue, folder, rawdata, subsets
+from foldwise.data import images
+from foldwise.sources import catalogue, rawdata, subsets
 
 
 def normalize(params: Params, *, raw: Path, normalized: Path) -> None:
     """Write images and labels as arrays, and what describes them."""
     with files.writing(normalized) as temporary:
-        if params.data.name == folder.NAME:
+        if params.data.name == "folder":
+            from foldwise.data import own_images  # slow to load
+
             data, tables, notes = own_images.read(params.data, temporary.parent)
         else:
             dataset = catalogue.find(params.data.name)

@@ -1,8 +1,10 @@
 """Images that look alike: pairs of near thumbnails."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 from foldwise.data.pixels import images_at_a_time
@@ -19,6 +21,8 @@ _DIRECTIONS = 15
 _SLACK = 1e-4
 # Images of which each is compared with each at a time: their products fit in the processor's cache.
 _ROWS, _COLUMNS = 128, 2048
+# So many rows of blocks are given to threads at a time.
+_AT_A_TIME = 50
 
 
 def near_copies(
@@ -87,8 +91,9 @@ def _candidates(unit: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
     along = main[:, main.var(axis=0).argmax()]
     order = np.argsort(along)
     along, key, unit = along[order], np.column_stack([main, left])[order], unit[order]
-    for start in range(0, len(unit), _ROWS):
-        rows = np.arange(start, min(start + _ROWS, len(unit)))
+
+    def from_row(start: int) -> list[NDArray[np.intp]]:
+        rows, pairs = np.arange(start, min(start + _ROWS, len(unit))), []
         end = np.searchsorted(along, along[rows[-1]] + _NEAR + _SLACK)
         for begin in range(start, int(end), _COLUMNS):
             columns = np.arange(begin, min(begin + _COLUMNS, end))
@@ -98,7 +103,15 @@ def _candidates(unit: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
             if len(some):
                 i, j = np.nonzero(unit[some] @ unit[others].T > least)
                 one, other = some[i], others[j]
-                yield np.stack([order[one], order[other]], axis=1)[one < other]
+                pairs.append(np.stack([order[one], order[other]], axis=1)[one < other])
+        return pairs
+
+    # Threads, as NumPy lets go of the interpreter; a few rows at a time, as the caller may have enough soon.
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for first in range(0, len(unit), _AT_A_TIME * _ROWS):
+            starts = range(first, min(first + _AT_A_TIME * _ROWS, len(unit)), _ROWS)
+            for pairs in pool.map(from_row, starts):
+                yield from pairs
 
 
 def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from foldwise.data.draws import draw
 from foldwise.data.images import Images, Tables, copied_rows
 from foldwise.data.units import connected, copies_of, groups_of
 from foldwise.sources import pictures
-from foldwise.sources.folder import NAME, listing
+from foldwise.sources.folder import listing
 from foldwise.sources.subsets import check_size
 
 
@@ -62,7 +62,7 @@ def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
         what = f"training images of one class, {printable(classes[left[0]])}" if len(left) else "no training images"
         raise FoldwiseError(f"{folder} has {what}, after what is left out: it takes two classes or more")
     images = Images.measured(
-        NAME,
+        data.name,
         tuple(classes),
         (copied_rows(decoded.pixels, rows[train], scratch / "train.npy"), labels[train]),
         (copied_rows(decoded.pixels, rows[test], scratch / "test.npy"), labels[test]),

@@ -14,7 +14,6 @@ from foldwise.base.copies import original_root
 from foldwise.base.errors import FoldwiseError, did_you_mean
 from foldwise.sources.pictures import SUFFIXES
 
-NAME = "folder"
 TABLE = "metadata.csv"
 HELP = "see docs/your-images.md"
 _COLUMNS = ("file_name", "label", "group", "split", "fold")
