@@ -88,7 +88,7 @@ REFUSED_VALUES = [
     ("cv.k", "", "cv.k has no value: input should be a valid integer"),
     ("cv.k", "[5, 10]", "cv.k has the wrong form: input should be a valid integer"),
     ("cv.k", "{a: 1}", "cv.k has the wrong form: input should be a valid integer"),
-    ("cv.strategy", "Stratified", "cv.strategy is 'Stratified': input should be 'stratified' or 'kfold'"),
+    ("cv.strategy", "Stratified", "cv.strategy is 'Stratified': input should be 'stratified', 'kfold' or 'given'"),
     ("cv.repeats", "0", "cv.repeats is 0: input should be greater than or equal to 1"),
     ("cv.repeats", "100000", "cv.repeats is 100000: input should be less than or equal to 1000"),
     ("cv.seed", "-1", "cv.seed is -1: input should be greater than or equal to 0"),

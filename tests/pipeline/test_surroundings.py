@@ -72,6 +72,7 @@ def test_a_mirror_that_is_not_there_is_told(repeated):
 def test_the_form_of_dvc_yaml_is_that_of_dvcs_own(clone):
     before = (clone.root / "dvc.yaml").read_bytes()
     stages = clone.dvc("stage", "list", "--name-only").split()
+    stages.remove("normalize")  # DVC writes no stage whose deps a parameter names
     clone.dvc("freeze", *stages)
     clone.dvc("unfreeze", *stages)
     assert (clone.root / "dvc.yaml").read_bytes() == before
