@@ -9,7 +9,7 @@ from foldwise.sources import catalogue, rawdata
 
 def download(params: Params, *, raw: Path) -> None:
     """Write the original files into a folder of the data set's name in `raw`, and no others."""
-    if params.data.name == "folder":
+    if params.data.name == catalogue.FOLDER:
         with files.writing(raw) as temporary:
             temporary.mkdir()
         return

@@ -11,7 +11,7 @@ from foldwise.sources import catalogue, rawdata, subsets
 def normalize(params: Params, *, raw: Path, normalized: Path) -> None:
     """Write images and labels as arrays, and what describes them."""
     with files.writing(normalized) as temporary:
-        if params.data.name == "folder":
+        if params.data.name == catalogue.FOLDER:
             from foldwise.data import own_images  # slow to load
 
             data, tables, notes = own_images.read(params.data, temporary.parent)

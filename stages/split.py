@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from foldwise.base import console, files
 from foldwise.base.params import Params
 from foldwise.data import audit, images
 from foldwise.data.folds import assign, given, save
-from foldwise.data.units import connected
 
 
 def split(params: Params, *, normalized: Path, folds: Path) -> None:
@@ -17,14 +14,12 @@ def split(params: Params, *, normalized: Path, folds: Path) -> None:
     tables = images.load_tables(normalized, data)
     known = audit.Known.of(data, tables)
     labels = data.train_labels
-    units = connected(known.groups, known.copies)
-    together = connected(
-        *(kind for kind, kept in ((known.groups, cv.groups), (known.copies, cv.copies)) if kept == "together"),
-        np.full(len(units), -1),
-    )[: len(labels)]
-    assignments = given(known.given, cv) if cv.strategy == "given" else assign(labels, cv, together)
+    if cv.strategy == "given":
+        assignments = given(known.given, cv)
+    else:
+        assignments = assign(labels, cv, known.together(cv)[: len(labels)])
     kept = audit.kept(known, assignments)
-    save(folds, assignments, cv, units, kept)
+    save(folds, assignments, cv, known.units, kept)
     findings = audit.audit(data, known, assignments, cv)
     files.write_json(folds / "audit.json", audit.content(findings, data, known))
     dealt = f"{cv.repeats} x {cv.k} folds, {cv.strategy}, seed {cv.seed}"

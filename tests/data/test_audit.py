@@ -180,7 +180,8 @@ def test_without_a_test_set_no_class_is_lacking_in_it():
 def test_a_class_is_lacking_in_a_fold_of_any_repeat():
     folds = np.concatenate([FOLDS, FOLDS])
     folds[1, np.arange(N) // 4 % 3 == 1] = 2
-    assert only(clean(), folds=folds).says == "not every fold holds out an image of b"
+    _, lacking = audited(clean(), folds=folds)[0]  # after the finding that the folds are uneven
+    assert lacking.says == "not every fold holds out an image of b"
 
 
 def test_classes_of_too_few_groups_are_told():
@@ -228,6 +229,28 @@ def test_near_copies_are_told_and_are_no_copies():
     assert (finding.kind, finding.count) == ("near_copies", 2)
     assert sorted(finding.examples) == [(2, 7), (9, N + 1)]
     assert finding.says == "pairs of images that look alike: 2; name those that are one as a group, if there are any"
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "examples"),
+    [
+        ({}, ", as 15 are of one group, or copies", ((0, 1, 2, 3),)),
+        ({"groups": "ignore"}, "", ()),
+        ({"strategy": "given"}, "", ()),
+    ],
+)
+def test_uneven_folds_are_told_and_why(settings, more, examples):
+    data = clean()
+    folds = np.array([[0] * 15 + [1, 2, 3] * 3], np.int32)
+    files = tables(data, group=["large"] * 15 + [""] * 15)
+    (finding,) = [one for one in audited(data, files, folds, **settings)[0] if one.kind == "uneven_folds"]
+    assert finding.says == f"folds are uneven: they hold out 3 to 15 images{more}"
+    assert (finding.count, finding.examples) == (15, examples)
+
+
+def test_folds_of_twice_the_images_are_even_enough():
+    folds = np.array([[0] * 8 + [1] * 8 + [2] * 4 + [3] * 4], np.int32)
+    assert "uneven_folds" not in [one.kind for one in audited(clean(), folds=folds)[0]]
 
 
 def test_too_many_near_copies_are_not_counted(monkeypatch):

@@ -204,14 +204,15 @@ def test_given_folds_are_counted_from_0_or_from_1(first):
 
 
 BY_NUMBER = "number the folds of training images from 0"
+WITHOUT_A_GAP = f"{BY_NUMBER}, without a gap, or raise data.subset where it is set"
 WRONGLY_GIVEN = [
     (None, "cv.strategy is given, but no metadata.csv has a column fold: set it to stratified, or number them there"),
-    (["0", "1", "3"], f"metadata.csv has no fold 2 but a fold 3: {BY_NUMBER}, without a gap"),
-    (["1", "2", "4"], f"metadata.csv has no fold 3 but a fold 4: {BY_NUMBER}, without a gap"),
-    (["2", "3", "4"], f"metadata.csv has no fold 1 but a fold 4: {BY_NUMBER}, without a gap"),
+    (["0", "1", "3"], f"metadata.csv has no fold 2 but a fold 3: {WITHOUT_A_GAP}"),
+    (["1", "2", "4"], f"metadata.csv has no fold 3 but a fold 4: {WITHOUT_A_GAP}"),
+    (["2", "3", "4"], f"metadata.csv has no fold 1 but a fold 4: {WITHOUT_A_GAP}"),
     (["-1", "0", "1"], f"metadata.csv has fold '-1': {BY_NUMBER}"),
     (["0", "--1", "1"], f"metadata.csv has fold '--1': {BY_NUMBER}"),
-    (["0", "20260101"], f"metadata.csv has no fold 1 but a fold 20260101: {BY_NUMBER}, without a gap"),
+    (["0", "20260101"], f"metadata.csv has no fold 1 but a fold 20260101: {WITHOUT_A_GAP}"),
     (["0", "one", "2"], f"metadata.csv has fold 'one': {BY_NUMBER}"),
     (["0", "", "2"], f"metadata.csv has fold '': {BY_NUMBER}"),
     (["0", "1.5", "2"], f"metadata.csv has fold '1.5': {BY_NUMBER}"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -45,6 +46,19 @@ class Known:
         given = tables[0]["fold"].tolist() if "fold" in tables[0] else None
         names = [name for table in tables for name in table["file_name"]]
         return cls(groups_of(*tables), copies, names, given)
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """Equal numbers for images that depend on each other, (N + M,), whether held out together or not."""
+        return connected(self.groups, self.copies)
+
+    def together(self, cv: CV) -> NDArray[np.int64]:
+        """Equal numbers for images that folds are to hold out together, (N + M,)."""
+        if (cv.groups, cv.copies) == ("together", "together"):
+            return self.units
+        nothing = np.full(len(self.copies), -1)
+        groups = self.groups if cv.groups == "together" else nothing
+        return connected(groups, self.copies if cv.copies == "together" else nothing)
 
 
 @dataclass(frozen=True)
@@ -90,13 +104,13 @@ def audit(data: Images, known: Known, assignments: NDArray[np.int32], cv: CV) ->
     """
     n = len(data.train_labels)
     labels = np.concatenate([data.train_labels, data.test_labels])
-    units = connected(known.groups, known.copies)
     apart = "test.apart is without them"
-    if np.isin(units[n:], units[:n]).all():
+    if np.isin(known.units[n:], known.units[:n]).all():
         apart = "no test image is without any, so its score says nothing of new images"
     return [
         *_copies(known.copies, labels, assignments, cv, apart),
         *_groups(known.groups, n, assignments, cv, apart),
+        *_sizes(assignments, known.together(cv)[:n], cv),
         *_classes(data, known, assignments),
         *_blank(data),
         *_near(data, known),
@@ -138,6 +152,19 @@ def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], c
         why = "cv.groups is ignore" if cv.groups == "ignore" else f"cv.strategy is {cv.strategy}"
         says = f"groups in several folds: {torn.sum():,} of {len(torn):,}, as {why}; scores are not of new groups"
         yield Finding("groups_in_several_folds", int(torn.sum()), says)
+
+
+def _sizes(assignments: NDArray[np.int32], together: NDArray[np.int64], cv: CV) -> Iterator[Finding]:
+    """Folds of which one holds out more than twice as many images as another."""
+    sizes = [np.bincount(row) for row in assignments]
+    least, most = min(row.min() for row in sizes), max(row.max() for row in sizes)
+    if most > 2 * least:
+        says = f"folds are uneven: they hold out {least:,} to {most:,} images"
+        largest = np.flatnonzero(together == np.bincount(together).argmax()).tolist()
+        is_why = cv.strategy != "given" and len(largest) > len(together) / cv.k
+        if is_why:
+            says += f", as {len(largest):,} are of one group, or copies"
+        yield Finding("uneven_folds", int(most), says, _first([tuple(largest)] * is_why))
 
 
 def _torn(kinds: NDArray[np.int64], folds: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -182,7 +209,7 @@ def _blank(data: Images) -> Iterator[Finding]:
 
 def _near(data: Images, known: Known) -> Iterator[Finding]:
     """Pairs that look alike, but for those that are known to belong together."""
-    pairs = near_copies(data.train_images, data.test_images, known.copies, connected(known.groups, known.copies))
+    pairs = near_copies(data.train_images, data.test_images, known.copies, known.units)
     if pairs is not None and len(pairs):
         count = f"{len(pairs):,}" if len(pairs) < ENOUGH else f"{ENOUGH:,} or more"
         says = f"pairs of images that look alike: {count}; name those that are one as a group, if there are any"

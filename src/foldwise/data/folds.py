@@ -117,7 +117,7 @@ def given(values: Sequence[str] | None, cv: CV) -> NDArray[np.int32]:
         missing = first + int(gaps[0])
         raise FoldwiseError(
             f"metadata.csv has no fold {missing} but a fold {found[-1]}: number the folds of training images from 0, "
-            "without a gap"
+            "without a gap, or raise data.subset where it is set"
         )
     if len(found) < 2:
         raise FoldwiseError(f"metadata.csv has one fold, {found[0]}: it takes two or more")

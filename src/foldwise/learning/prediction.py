@@ -55,12 +55,11 @@ def log_probabilities(
 
     predict = mean_logits if augment == "shift" else logits
     device = next(model.parameters()).device
-    n = len(images if chosen is None else chosen)
+    chosen = torch.arange(len(images), device=images.device) if chosen is None else chosen
     predicted = torch.empty(0)
-    for start in range(0, n, BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE] if chosen is None else images[chosen[start : start + BATCH_SIZE]]
-        output = predict(batch.to(device)).float()
+    for start in range(0, len(chosen), BATCH_SIZE):
+        output = predict(images[chosen[start : start + BATCH_SIZE]].to(device)).float()
         if start == 0:  # a small tensor kept of each batch would keep apart what is freed between them, gigabytes of it
-            predicted = output.new_empty((n, output.shape[1]))
+            predicted = output.new_empty((len(chosen), output.shape[1]))
         predicted[start : start + BATCH_SIZE] = output
     return torch.log_softmax(predicted, dim=1)

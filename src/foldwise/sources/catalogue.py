@@ -14,6 +14,9 @@ from foldwise.sources.formats import Labelled
 from foldwise.sources.mirrors import Source, Wheel
 from foldwise.sources.subsets import part
 
+# What `data.name` is for a folder of one's own images, which is no data set of a name.
+FOLDER = "folder"
+
 Contents = Mapping[str, bytes]
 TrainTest = tuple[Labelled, Labelled]
 
@@ -37,7 +40,7 @@ def find(name: str) -> Dataset:
     FoldwiseError
         If there is none; names those that there are.
     """
-    return chosen("data.name", name, {dataset.name: dataset for dataset in _ALL}, ["folder"])
+    return chosen("data.name", name, {dataset.name: dataset for dataset in _ALL}, [FOLDER])
 
 
 def _decode_idx(contents: Contents, folder: Path) -> TrainTest:

@@ -20,8 +20,8 @@ from foldwise.base.params import Data
 
 # What Pillow decodes by itself: no format that is handed on to another program, as EPS is to Ghostscript.
 FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000"),
-    *("PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP"),
+    *("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP"),  # the commonest first, as they are tried in turn
+    *("AVIF", "DIB", "JPEG2000", "PCX", "PPM", "SGI", "TGA"),
 )
 SUFFIXES = tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS))
 
