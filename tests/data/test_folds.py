@@ -115,6 +115,31 @@ def test_units_are_dealt_as_scikit_learn_deals_groups(sizes, k, strategy, mixed,
     assert np.array_equal(np.unique(row), np.arange(k))
 
 
+@pytest.mark.parametrize("sizes", [[2], [9, 5, 3, 2, 2], [20]])
+def test_many_images_of_their_own_are_dealt_as_evenly_as_by_scikit_learn(sizes):
+    units = np.append(np.arange(400), 400 + np.repeat(np.arange(len(sizes)), sizes))
+    uneven = []
+    for seed in range(20):
+        labels = np.random.default_rng(seed).choice(3, len(units), p=[0.6, 0.3, 0.1])
+        (row,) = folds.assign(labels, cv(k=4, seed=seed), units)
+        assert all(len(set(row[units == unit])) == 1 for unit in range(400, 400 + len(sizes)))
+        theirs = np.empty_like(row)
+        splitter = StratifiedGroupKFold(4, shuffle=True, random_state=seed)
+        for fold, (_, held_out) in enumerate(splitter.split(labels, labels, units)):
+            theirs[held_out] = fold
+        uneven.append([[np.ptp(np.bincount(dealt[labels == i])) for i in range(3)] for dealt in (row, theirs)])
+    ours, other = np.mean(uneven, axis=(0, 2))
+    assert ours <= other + 0.25
+    assert len(np.unique(folds._bundled(labels, units, 4, np.random.RandomState(0)))) < 420 - 4 * sizes[0]
+
+
+def test_images_of_their_own_meet_others_in_each_repeat():
+    labels, units = np.zeros(2000, np.int64), np.append(np.arange(1999), 0)
+    first, second = folds.assign(labels, cv(k=4, repeats=2), units)
+    together = np.mean((first[:, None] == first) & (second[:, None] == second))
+    assert together == pytest.approx(1 / 16, abs=0.005)
+
+
 def test_the_order_and_the_numbers_of_units_are_their_own():
     units = np.arange(60) // 4
     first = folds.assign(LABELS, cv(repeats=2), units)

@@ -56,7 +56,8 @@ def assign(labels: NDArray[np.int64], cv: CV, units: NDArray[np.int64] | None = 
     - Each image is held out exactly once per repeat.
     - Where each image is on its own, sizes of a repeat's folds differ by one at most; under `stratified` so do each
       class's counts. The first repeat equals `StratifiedKFold(k, shuffle=True, random_state=seed)`; later ones go on
-      in its stream. Else it is `StratifiedGroupKFold`.
+      in its stream. Else it is `StratifiedGroupKFold`, to which most images that are on their own
+      go as a few units.
     """
     units = np.arange(len(labels)) if units is None else units
     numbers = np.unique(units)
@@ -86,10 +87,32 @@ def assign(labels: NDArray[np.int64], cv: CV, units: NDArray[np.int64] | None = 
     random = np.random.RandomState(cv.seed)
     assignments = np.empty((cv.repeats, len(labels)), dtype=np.int32)
     for row in assignments:
-        parts = splitter(cv.k, shuffle=True, random_state=random).split(labels, labels, None if alone else units)
+        groups = None if alone else units
+        if groups is not None and cv.strategy == "stratified":
+            groups = _bundled(labels, units, cv.k, random)
+        parts = splitter(cv.k, shuffle=True, random_state=random).split(labels, labels, groups)
         for fold, (_, held_out) in enumerate(parts):
             row[held_out] = fold
     return assignments
+
+
+def _bundled(
+    labels: NDArray[np.int64], units: NDArray[np.int64], k: int, random: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Make most of each class's images that are on their own k units of one size, drawn at random.
+
+    `StratifiedGroupKFold` takes a fifth of a millisecond for each unit. Enough images stay as they are to even out what
+    the largest unit leaves uneven.
+    """
+    _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    alone = sizes[units] == 1
+    bundled = units.copy()
+    for label in np.unique(labels):
+        images = np.flatnonzero(alone & (labels == label))
+        size = len(images) // k - sizes.max()
+        if size > 1:
+            bundled[random.permutation(images)[: k * size]] = bundled.max() + 1 + np.arange(k * size) % k
+    return bundled
 
 
 def _explained(alone: bool) -> str:
