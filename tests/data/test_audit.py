@@ -237,11 +237,16 @@ def test_near_copies_are_told_and_are_no_copies():
         ({}, ", as 15 are of one group, or copies", ((0, 1, 2, 3),)),
         ({"groups": "ignore"}, "", ()),
         ({"strategy": "given"}, "", ()),
+        (
+            {"strategy": "kfold"},
+            ", as kfold deals groups whatever their sizes; cv.strategy stratified evens them out",
+            (),
+        ),
     ],
 )
 def test_uneven_folds_are_told_and_why(settings, more, examples):
     data = clean()
-    folds = np.array([[0] * 15 + [1, 2, 3] * 3], np.int32)
+    folds = np.array([[0] * 15 + [1, 2, 3] * 3, [0, 1, 2, 3] * 6], np.int32)
     files = tables(data, group=["large"] * 15 + [""] * 15)
     (finding,) = [one for one in audited(data, files, folds, **settings)[0] if one.kind == "uneven_folds"]
     assert finding.says == f"folds are uneven: they hold out 3 to 15 images{more}"

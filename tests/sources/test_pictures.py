@@ -370,6 +370,11 @@ def test_a_file_that_cannot_be_opened_is_told_with_the_systems_reason(decode, tm
         decode()
 
 
+def test_what_the_system_says_of_a_path_is_told(decode):
+    with pytest.raises(FoldwiseError, match=r"a\.png cannot be read \(File name too long\): mend or remove it"):
+        decode("a" * 300 + "a.png")
+
+
 def test_rows_are_in_the_order_of_the_names(decode, tmp_path):
     for seed in range(5):
         save(tmp_path / f"{seed}.png", noise(seed))

@@ -548,14 +548,17 @@ FOLDS = {
     "fold_beyond_all_numbers": (["9" * 30, 0, 1, 1], rf"^metadata\.csv has fold '9{{30}}': {NUMBER}$"),
     "fold_far_off": ([999_999_999, 0, 1, 1], r"^metadata\.csv has no fold 2 but a fold 999999999: "),
     "more_folds_than_k": ([0, 1, 2, 2], r"^cv\.k is 2 but metadata\.csv has 3 folds: set cv\.k to 3$"),
-    "one_fold": ([0, 0, 0, 0], r"^metadata\.csv has one fold, 0: it takes two or more$"),
+    "one_fold": (
+        [0, 0, 0, 0],
+        r"^metadata\.csv has one fold, 0: it takes two or more, or raise data.subset where it is",
+    ),
 }
 for case, (values, message) in FOLDS.items():
     BAD[case] = folds(*values), GIVEN, message
 BAD["fewer_folds_than_k"] = (
     folds(1, 1, 2, 2),
     GIVEN | {"cv.k": 5},
-    r"^cv\.k is 5 but metadata\.csv has 2 folds: set cv\.k to 2$",
+    r"^cv\.k is 5 but metadata\.csv has 2 folds: set cv\.k to 2, or raise data.subset where it is set$",
 )
 WITHOUT = r"^cv\.strategy is given, but no metadata\.csv has a column fold: set it to stratified, or number them there$"
 BAD["given_without_a_table"] = fill, GIVEN, WITHOUT

@@ -155,16 +155,18 @@ def _groups(groups: NDArray[np.int64], n: int, assignments: NDArray[np.int32], c
 
 
 def _sizes(assignments: NDArray[np.int32], together: NDArray[np.int64], cv: CV) -> Iterator[Finding]:
-    """Folds of which one holds out more than twice as many images as another."""
-    sizes = [np.bincount(row) for row in assignments]
-    least, most = min(row.min() for row in sizes), max(row.max() for row in sizes)
+    """Folds of a repeat of which one holds out more than twice as many images as another."""
+    sizes = [np.bincount(row, minlength=cv.k) for row in assignments]
+    least, most = min(((int(row.min()), int(row.max())) for row in sizes), key=lambda ends: ends[0] / ends[1])
     if most > 2 * least:
         says = f"folds are uneven: they hold out {least:,} to {most:,} images"
         largest = np.flatnonzero(together == np.bincount(together).argmax()).tolist()
-        is_why = cv.strategy != "given" and len(largest) > len(together) / cv.k
+        is_why = cv.strategy == "stratified" and len(largest) > len(together) / cv.k
         if is_why:
             says += f", as {len(largest):,} are of one group, or copies"
-        yield Finding("uneven_folds", int(most), says, _first([tuple(largest)] * is_why))
+        elif cv.strategy == "kfold":
+            says += ", as kfold deals groups whatever their sizes; cv.strategy stratified evens them out"
+        yield Finding("uneven_folds", most, says, _first([tuple(largest)] * is_why))
 
 
 def _torn(kinds: NDArray[np.int64], folds: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -56,8 +56,7 @@ def assign(labels: NDArray[np.int64], cv: CV, units: NDArray[np.int64] | None = 
     - Each image is held out exactly once per repeat.
     - Where each image is on its own, sizes of a repeat's folds differ by one at most; under `stratified` so do each
       class's counts. The first repeat equals `StratifiedKFold(k, shuffle=True, random_state=seed)`; later ones go on
-      in its stream. Else it is `StratifiedGroupKFold`, to which most images that are on their own
-      go as a few units.
+      in its stream. Else it is `StratifiedGroupKFold`, for which images that are on their own are bundled.
     """
     units = np.arange(len(labels)) if units is None else units
     numbers = np.unique(units)
@@ -101,15 +100,15 @@ def _bundled(
 ) -> NDArray[np.int64]:
     """Make most of each class's images that are on their own k units of one size, drawn at random.
 
-    `StratifiedGroupKFold` takes a fifth of a millisecond for each unit. Enough images stay as they are to even out what
-    the largest unit leaves uneven.
+    `StratifiedGroupKFold` takes a fifth of a millisecond for each unit. Of each class as many images stay as they are
+    as even out k - 1 folds where the other one holds out the unit that has most of the class.
     """
     _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    alone = sizes[units] == 1
+    pairs, together = np.unique(np.stack([labels, units]), axis=1, return_counts=True)
     bundled = units.copy()
     for label in np.unique(labels):
-        images = np.flatnonzero(alone & (labels == label))
-        size = len(images) // k - sizes.max()
+        images = np.flatnonzero((sizes[units] == 1) & (labels == label))
+        size = len(images) // k - int(together[pairs[0] == label].max())
         if size > 1:
             bundled[random.permutation(images)[: k * size]] = bundled.max() + 1 + np.arange(k * size) % k
     return bundled
@@ -117,6 +116,10 @@ def _bundled(
 
 def _explained(alone: bool) -> str:
     return "" if alone else " (images of one group, or copies, are one unit)"
+
+
+# A part of the images may lack a fold.
+_OR_MORE = ", or raise data.subset where it is set"
 
 
 def given(values: Sequence[str] | None, cv: CV) -> NDArray[np.int32]:
@@ -140,12 +143,13 @@ def given(values: Sequence[str] | None, cv: CV) -> NDArray[np.int32]:
         missing = first + int(gaps[0])
         raise FoldwiseError(
             f"metadata.csv has no fold {missing} but a fold {found[-1]}: number the folds of training images from 0, "
-            "without a gap, or raise data.subset where it is set"
+            f"without a gap{_OR_MORE}"
         )
     if len(found) < 2:
-        raise FoldwiseError(f"metadata.csv has one fold, {found[0]}: it takes two or more")
+        raise FoldwiseError(f"metadata.csv has one fold, {found[0]}: it takes two or more{_OR_MORE}")
     if len(found) != cv.k:
-        raise FoldwiseError(f"cv.k is {cv.k} but metadata.csv has {len(found)} folds: set cv.k to {len(found)}")
+        remedy = f"set cv.k to {len(found)}{_OR_MORE if len(found) < cv.k else ''}"
+        raise FoldwiseError(f"cv.k is {cv.k} but metadata.csv has {len(found)} folds: {remedy}")
     return (numbers - first).astype(np.int32)[np.newaxis]
 
 

@@ -1,6 +1,7 @@
 """Pictures of any kind and size, brought to pixels of one form, on all cores."""
 
 import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -153,8 +154,12 @@ class _Refused(Exception):
 
 
 def _opened(path: str) -> Image.Image:
-    if not os.path.isfile(path):  # noqa: PTH113
-        raise _Refused("is a link to no file" if os.path.islink(path) else "is no file")  # noqa: PTH114
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except FileNotFoundError:
+        is_file = False
+    if not is_file:
+        raise _Refused("is a link to no file" if Path(path).is_symlink() else "is no file")
     image = Image.open(path, formats=FORMATS)
     image.filename = ""  # with a name, Pillow maps raw TIFFs that lie on their side in the wrong width
     if image.width * image.height > _MOST:
