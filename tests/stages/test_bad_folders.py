@@ -550,7 +550,7 @@ FOLDS = {
     "more_folds_than_k": ([0, 1, 2, 2], r"^cv\.k is 2 but metadata\.csv has 3 folds: set cv\.k to 3$"),
     "one_fold": (
         [0, 0, 0, 0],
-        r"^metadata\.csv has one fold, 0: it takes two or more, or raise data.subset where it is",
+        r"^metadata\.csv has one fold, 0: it takes two or more, or raise data.subset where it is set$",
     ),
 }
 for case, (values, message) in FOLDS.items():
