@@ -14,6 +14,7 @@ from torchvision.transforms import Compose, InterpolationMode, PILToTensor, Rand
 
 from foldwise.base import params
 from foldwise.learning import models
+from foldwise.learning.networks import ImageForm
 from foldwise.learning.optimization import Muon, learning_rate, make_optimizer
 
 with needed():
@@ -51,7 +52,7 @@ def main() -> None:
     steps = math.ceil(len(splits[0][0]) / train.batch_size) * epochs
     share_of_peak = partial(learning_rate, steps=steps, schedule=train.schedule, peak=1)
 
-    form = models.ImageForm(1, 28, 28, 10)
+    form = ImageForm(1, 28, 28, 10)
     networks = [models.build(configured.model.name, form, (0.1307,), (0.3081,)) for _ in splits]
     optimizers = [Optimizer(make_optimizer(network, train)) for network in networks]
     schedulers = [LambdaLR(optimizer, share_of_peak) for optimizer in optimizers]

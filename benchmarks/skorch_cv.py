@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from foldwise.base import params
-from foldwise.learning import models
+from foldwise.learning import models, networks
 from foldwise.learning.augmentation import augment
 from foldwise.learning.optimization import learning_rate, make_optimizer
 
@@ -86,7 +86,7 @@ def main() -> None:
         Network,
         recipe=train,
         module__name=configured.model.name,
-        module__form=models.ImageForm(1, 28, 28, 10),
+        module__form=networks.ImageForm(1, 28, 28, 10),
         module__mean=(0.1307,),
         module__std=(0.3081,),
         module__precision=train.precision,

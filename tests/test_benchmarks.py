@@ -11,10 +11,10 @@ import yaml
 
 from foldwise.base.params import Params
 from foldwise.data.folds import assign
-from foldwise.learning import models
+from foldwise.learning import networks
 
 ROOT = Path(__file__).parents[1]
-MNIST = models.ImageForm(1, 28, 28, 10)
+MNIST = networks.ImageForm(1, 28, 28, 10)
 LABELS = np.random.default_rng(0).integers(0, 10, 997)
 
 
@@ -51,7 +51,7 @@ def test_a_competitors_folds_are_foldwises(script, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "network", "ours"), [("textbook", "network", models.simple_cnn), ("classic", "Network", models.cnn)]
+    ("name", "network", "ours"), [("textbook", "network", networks.simple_cnn), ("classic", "Network", networks.cnn)]
 )
 def test_a_competitors_network_is_foldwises(script, name, network, ours):
     theirs, ours = getattr(script(name), network)(), ours(MNIST)

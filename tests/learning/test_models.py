@@ -5,8 +5,8 @@ from torch import nn
 from torch.nn import functional
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.learning import models
-from foldwise.learning.models import ImageForm
+from foldwise.learning import models, networks
+from foldwise.learning.networks import NETWORKS, ImageForm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -18,7 +18,7 @@ FORMS = {
     "16 x 21": ImageForm(1, 16, 21, 10),
 }
 OTHERS = "they are of another one; make model.weights_file and model.name agree"
-names = pytest.mark.parametrize("name", models.NETWORKS)
+names = pytest.mark.parametrize("name", NETWORKS)
 
 
 def build(name, form=MNIST):
@@ -95,7 +95,7 @@ def test_grey_images_are_repeated_in_resnets_three_channels():
     [("nobodies_cn", "did you mean nobodys_cnn?"), ("vit", "use one of nobodys_cnn, other")],
 )
 def test_an_unknown_network_is_told(name, hint, monkeypatch):
-    monkeypatch.setattr(models, "NETWORKS", {"nobodys_cnn": models.cnn, "other": models.cnn})
+    monkeypatch.setattr(models, "NETWORKS", {"nobodys_cnn": networks.cnn, "other": networks.cnn})
     with pytest.raises(FoldwiseError) as caught:
         build(name)
     assert str(caught.value) == f"params.yaml: model.name is '{name}', which is not known: {hint}"
@@ -188,7 +188,7 @@ def test_trained_weights_of_another_network_are_told(change):
 @pytest.fixture
 def odd(monkeypatch):
     """Let a network be known as `odd`."""
-    return lambda network: monkeypatch.setitem(models.NETWORKS, "odd", network)
+    return lambda network: monkeypatch.setitem(NETWORKS, "odd", network)
 
 
 class Outputs(nn.Module):
@@ -303,7 +303,7 @@ def test_a_network_that_cannot_be_trained_or_kept_is_told_when_it_is_made(networ
     odd(network)
     with pytest.raises(FoldwiseError) as caught:
         build("odd")
-    remedy = "mend it in src/foldwise/learning/models.py, or set another model.name"
+    remedy = "mend it in src/foldwise/learning/networks.py, or set another model.name"
     assert str(caught.value) == f"the network odd {told}: {remedy}"
 
 
@@ -326,7 +326,7 @@ def test_lazy_layers_get_their_weights_from_the_seed_and_come_back(odd):
 
 @names
 def test_a_network_is_made_with_fresh_running_statistics_and_in_training_mode(name):
-    made, fresh = build(name), models.NETWORKS[name](MNIST)
+    made, fresh = build(name), NETWORKS[name](MNIST)
     statistics = {name: value for name, value in made[1].named_buffers() if "running" in name or "tracked" in name}
     assert all(torch.equal(value, fresh.get_buffer(name)) for name, value in statistics.items())
     assert all(module.training for module in made.modules())

@@ -7,6 +7,7 @@ from foldwise.data.folds import Fold
 from foldwise.execution.jobs import Job
 from foldwise.execution.schedule import Part
 from foldwise.learning import augmentation, models
+from foldwise.learning.networks import NETWORKS
 from foldwise.learning.predict_fold import PredictFold
 from foldwise.learning.prediction import log_probabilities
 from foldwise.learning.train_fold import TrainFold
@@ -84,7 +85,7 @@ def test_a_model_whose_predictions_are_not_numbers_is_told(trained, predict):
 def test_a_whole_model_whose_predictions_are_not_numbers_is_not_to_be_trained_the_same_way_again(trained, predict):
     with pytest.raises(FoldwiseError) as caught:
         predict(trained | {"1.4.weight": np.full_like(trained["1.4.weight"], 3e38)})
-    what = "lower train.lr, or mend the network in src/foldwise/learning/models.py"
+    what = "lower train.lr, or mend the network in src/foldwise/learning/networks.py"
     assert str(caught.value) == f"the model of repeat 0 fold 1 gives predictions that are not finite: {what}"
 
 
@@ -92,7 +93,7 @@ def test_a_network_of_lazy_layers_is_trained_to_the_same_bytes_again_and_predict
     layers = torch.nn.LazyConv2d, torch.nn.LazyBatchNorm2d, torch.nn.Flatten, torch.nn.LazyLinear
     arguments = (4, 3), (), (), (10,)
     monkeypatch.setitem(
-        models.NETWORKS,
+        NETWORKS,
         "lazy",
         lambda form: torch.nn.Sequential(*(layer(*given) for layer, given in zip(layers, arguments, strict=True))),
     )

@@ -410,7 +410,7 @@ def test_no_weight_depends_on_what_is_held_out(what, patience, samples, paramete
     assert bits(trained(samples, train).model) == before
 
 
-NETWORK = "mend the network in src/foldwise/learning/models.py"
+NETWORK = "mend the network in src/foldwise/learning/networks.py"
 SMALL = f"lower train.lr in params.yaml, or, as its weights are still small, {NETWORK}"
 
 

@@ -11,7 +11,7 @@ from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
 
 from foldwise.base.params import load
-from foldwise.learning.models import NETWORKS
+from foldwise.learning.networks import NETWORKS
 
 RECIPES = {path.name: path.read_text() for path in sorted((ROOT / "recipes").iterdir()) if not path.suffix}
 # Parameters of these sections that are no part of a recipe.

@@ -7,7 +7,7 @@ from torchvision.models import resnet18
 
 from foldwise.base import files
 from foldwise.base.errors import FoldwiseError
-from foldwise.learning import models
+from foldwise.learning import models, networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,7 +30,7 @@ def test_a_network_starts_from_torchvisions_own_file(of_a_file, tmp_path):
     state = resnet18().state_dict()
     torch.save(state, tmp_path / "weights.pth")
     weights(of_a_file, weights=tmp_path / "weights.safetensors")
-    model = models.build("resnet18", models.ImageForm(1, 28, 28, 10), [0.5], [0.5])
+    model = models.build("resnet18", networks.ImageForm(1, 28, 28, 10), [0.5], [0.5])
     models.start_from(model, files.read_arrays(tmp_path / "weights.safetensors"))
     found = model.state_dict()
     assert all(torch.equal(found[f"1.{name}"], state[name]) for name in state if not name.startswith("fc."))

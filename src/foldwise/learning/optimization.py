@@ -160,7 +160,7 @@ def diverged(optimizer: torch.optim.Optimizer | Muon, train: Train, loss: float,
     were where the product is above 2; above 1 each turns its sign.
     """
     if step == 1:
-        network = "mend the network in src/foldwise/learning/models.py, or set another model.name"
+        network = "mend the network in src/foldwise/learning/networks.py, or set another model.name"
         return FoldwiseError(f"the loss is {loss} {when}: no step was taken before, so {network}")
     decayed = any(group["params"] and group.get("weight_decay") for group in optimizer.param_groups)
     if decayed and train.lr * train.weight_decay > 1 and train.weight_decay > train.lr:
@@ -170,5 +170,5 @@ def diverged(optimizer: torch.optim.Optimizer | Muon, train: Train, loss: float,
         )
     norms = [weight.detach().norm() for group in optimizer.param_groups for weight in group["params"]]
     is_small = float(torch.stack(norms).max()) < 1e3
-    network = ", or, as its weights are still small, mend the network in src/foldwise/learning/models.py"
+    network = ", or, as its weights are still small, mend the network in src/foldwise/learning/networks.py"
     return FoldwiseError(f"the loss is {loss} {when}: lower train.lr in params.yaml{network if is_small else ''}")

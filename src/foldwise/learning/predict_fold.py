@@ -57,6 +57,6 @@ class PredictFold:
             is_whole = all(weight.isfinite().all() for weight in model.state_dict().values())
             # Training writes no weights that are not finite, so such a file was damaged later.
             damaged = "run `dvc repro -f -s train`"
-            what = "lower train.lr, or mend the network in src/foldwise/learning/models.py" if is_whole else damaged
+            what = "lower train.lr, or mend the network in src/foldwise/learning/networks.py" if is_whole else damaged
             raise FoldwiseError(f"the model of {fold} gives predictions that are not finite: {what}")
         return predicted
