@@ -22,7 +22,6 @@ with needed():
 
 # Foldwise's augmentations in torchvision's words.
 AUGMENTATIONS = {
-    "none": [],
     "shift": [RandomCrop(28, padding=2)],
     "affine": [RandomAffine(10, (2 / 28, 2 / 28), (0.9, 1.1), interpolation=InterpolationMode.BILINEAR)],
 }
@@ -46,13 +45,14 @@ def main() -> None:
     epochs = options.epochs or train.epochs
     fabric = Fabric(accelerator="cpu", precision="bf16-mixed" if train.precision == "bfloat16" else "32-true")
     seed_everything(1)
-    train_set = MNIST(TORCHVISION, train=True, transform=Compose([*AUGMENTATIONS[train.augment], PILToTensor()]))
+    changes = [change for kind in train.augment for change in AUGMENTATIONS[kind]]
+    train_set = MNIST(TORCHVISION, train=True, transform=Compose([*changes, PILToTensor()]))
     test_set = MNIST(TORCHVISION, train=True, transform=PILToTensor())
     splits = folds(train_set.targets.numpy())[: options.folds]
     steps = math.ceil(len(splits[0][0]) / train.batch_size) * epochs
     share_of_peak = partial(learning_rate, steps=steps, schedule=train.schedule, peak=1)
 
-    form = ImageForm(1, 28, 28, 10)
+    form = ImageForm(1, 28, 28, 10, 2)
     networks = [models.build(configured.model.name, form, (0.1307,), (0.3081,)) for _ in splits]
     optimizers = [Optimizer(make_optimizer(network, train)) for network in networks]
     schedulers = [LambdaLR(optimizer, share_of_peak) for optimizer in optimizers]

@@ -60,7 +60,7 @@ class Steps:
                 "freeze_first_layer_after": 1,
             }
         )
-        plain = train.model_copy(update={"augment": "none"})
+        plain = train.model_copy(update={"augment": ()})
         random = np.random.default_rng(0)
         n = self.steps * train.batch_size
         chosen = np.sort(random.choice(len(self.data.train_images), min(n, len(self.data.train_images)), replace=False))

@@ -131,7 +131,7 @@ def take_apart(workspace: Workspace, quick: bool) -> tuple[Parts, list[Growth], 
 
     # Next to nothing to train: what is left is what each run of the stage costs. As many folds as workers.
     workspace.change({"data.subset": 500, "cv.k": 2, "train.epochs": 1})
-    workspace.run("dvc repro -q split weights")
+    workspace.run("dvc repro -q split features")
     direct, with_dvc = [], []
     for seed in range(1 if quick else 3):
         direct.append(_stage(workspace, "train"))

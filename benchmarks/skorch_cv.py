@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from foldwise.base import params
 from foldwise.learning import models, networks
-from foldwise.learning.augmentation import augment
+from foldwise.learning.augmentation import Augmentation, chained
 from foldwise.learning.optimization import learning_rate, make_optimizer
 
 with needed():
@@ -66,9 +66,9 @@ class Schedule(Callback):
             self.step += 1
 
 
-def augmented(samples: list[Any], kind: str, random: np.random.Generator) -> list[Tensor]:
+def augmented(samples: list[Any], augment: Augmentation, random: np.random.Generator) -> list[Tensor]:
     images, labels = default_collate(samples)
-    return [augment(images, kind, random), labels]
+    return [augment(images, random), labels]
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
         Network,
         recipe=train,
         module__name=configured.model.name,
-        module__form=networks.ImageForm(1, 28, 28, 10),
+        module__form=networks.ImageForm(1, 28, 28, 10, 2),
         module__mean=(0.1307,),
         module__std=(0.3081,),
         module__precision=train.precision,
@@ -95,7 +95,7 @@ def main() -> None:
         max_epochs=epochs,
         batch_size=train.batch_size,
         iterator_train__shuffle=True,
-        iterator_train__collate_fn=partial(augmented, kind=train.augment, random=np.random.default_rng(0)),
+        iterator_train__collate_fn=partial(augmented, augment=chained(train.augment), random=np.random.default_rng(0)),
         callbacks=[Schedule(train, steps)],
         train_split=None,
         verbose=0,

@@ -58,7 +58,7 @@ class Workspace:
         if (checkout / "data/raw").is_dir():
             self.environment.setdefault("FOLDWISE_MIRROR", str(checkout / "data/raw"))
         self.change(SAME_FOR_ALL)
-        self.run("git init -q && git add -A && dvc repro -q split weights")
+        self.run("git init -q && git add -A && dvc repro -q split features")
         (folder / TORCHVISION / "MNIST").mkdir(parents=True)
         (folder / TORCHVISION / "MNIST/raw").symlink_to(folder / "data/raw/mnist")
 

@@ -12,10 +12,13 @@ from foldwise.data.images import load as load_images
 from foldwise.data.images import load_tables
 from foldwise.evaluation.scores import by_image, of_model
 from foldwise.execution import engine
+from foldwise.learning import frozen
 from foldwise.learning.predict_fold import PredictFold
 
 
-def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, predictions: Path, scores: Path) -> None:
+def evaluate(
+    params: Params, *, normalized: Path, folds: Path, features: Path, models: Path, predictions: Path, scores: Path
+) -> None:
     """Write all predictions, and the scores of each fold's model."""
     data = load_images(normalized)
     splits = load_folds(folds, len(data.train_labels))
@@ -24,7 +27,7 @@ def evaluate(params: Params, *, normalized: Path, folds: Path, models: Path, pre
     console.say(f"evaluate: {len(order)} models on their held-out images and {n_test} test images")
     out_of_fold = np.empty((splits.description.repeats, n_train, classes), dtype=np.float32)
     test = np.empty((len(order), n_test, classes), dtype=np.float32)
-    task = PredictFold(data, splits, params)
+    task = PredictFold(data, splits, params, frozen.read(features))
     for fold, arrays in engine.run(
         task, order, params.compute, inputs=lambda fold: (files.read_arrays(fold.within(models)),)
     ):

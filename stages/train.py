@@ -11,6 +11,7 @@ from foldwise.data.folds import load as load_folds
 from foldwise.data.images import load as load_images
 from foldwise.execution import engine
 from foldwise.execution.fold_store import FoldStore, fold_keys
+from foldwise.learning import frozen
 from foldwise.learning.train_fold import EPOCH_COLUMNS, TrainFold
 
 
@@ -20,6 +21,7 @@ def train(
     normalized: Path,
     folds: Path,
     weights: Path,
+    features: Path,
     requirements: Path,
     store: Path,
     models: Path,
@@ -28,7 +30,7 @@ def train(
     """Write each fold's model, the learning curves, and the versions of the libraries that made them."""
     data = load_images(normalized)
     splits = load_folds(folds, len(data.train_labels))
-    task = TrainFold(data, splits, params, files.read_arrays(weights))
+    task = TrainFold(data, splits, params, files.read_arrays(weights), frozen.read(features))
     fold_store = FoldStore(shared_by_copies(store), fold_keys(splits, *task.depends_on))
     console.say(f"train: {params.model.name}, {len(splits)} folds, {params.train.epochs} epochs")
     if not params.compute.reuse_folds:

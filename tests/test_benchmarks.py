@@ -14,7 +14,7 @@ from foldwise.data.folds import assign
 from foldwise.learning import networks
 
 ROOT = Path(__file__).parents[1]
-MNIST = networks.ImageForm(1, 28, 28, 10)
+MNIST = networks.ImageForm(1, 28, 28, 10, 2)
 LABELS = np.random.default_rng(0).integers(0, 10, 997)
 
 
@@ -69,7 +69,7 @@ def test_changing_a_parameter_leaves_the_others(script):
 
 def test_a_recipe_is_read(script):
     content, default = parameters(script("workspace")).model_dump(), script("shared").recipe("default")
-    filled = {"train.batch_size": 256, "train.freeze_first_layer_after": 1}
+    filled = {"train.batch_size": 256, "train.freeze_first_layer_after": 1, "train.augment": ("shift",)}
     assert script("workspace").changed(content, default | filled) == content
     assert default["model.weights_file"] is None
 

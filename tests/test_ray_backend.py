@@ -284,7 +284,9 @@ def test_no_usage_statistics_are_sent(driven):
 
 def test_the_code_of_this_workspace_goes_along(ray, driven):
     driven()
-    assert ray.settings["runtime_env"]["py_modules"] == [os.path.dirname(ray_backend.__file__)]  # noqa: PTH120
+    code = os.path.dirname(ray_backend.__file__)  # noqa: PTH120
+    assert ray.settings["runtime_env"]["py_modules"] == [code, "own"]
+    assert {"*.pth", "*.safetensors"} <= set(ray.settings["runtime_env"]["excludes"])
 
 
 @pytest.mark.parametrize("switch", ["ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES"])

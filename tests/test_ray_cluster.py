@@ -40,9 +40,9 @@ ROOT = Path(__file__).parents[1]
 PORT = 26379
 LONG = 200  # epochs
 STAGES = {
-    "train": "--normalized data --folds folds --weights weights.safetensors "
+    "train": "--normalized data --folds folds --weights weights.safetensors --features features.npy "
     "--requirements {root}/requirements.lock --store .fold_store --models {to}/models --curves {to}/curves",
-    "evaluate": "--normalized data --folds folds --models {to}/models "
+    "evaluate": "--normalized data --folds folds --features features.npy --models {to}/models "
     "--predictions {to}/predictions --scores {to}/scores",
 }
 
@@ -227,14 +227,16 @@ def noise(_):
 
 @pytest.fixture(scope="module")
 def prepared(cluster, parameters, tmp_path_factory):
-    def make(data, k=5):
+    def make(data, k=5, network="simple_cnn"):
         folder = tmp_path_factory.mktemp("workspace")
         pixels, labels = data(tmp_path_factory.mktemp("raw"))
         made = images.Images.measured("digits", tuple("0123456789"), (pixels, labels), (pixels[:100], labels[:100]))
-        params: Params = parameters({"cv.k": k, "compute.n_jobs": -1})
+        params: Params = parameters({"cv.k": k, "compute.n_jobs": -1, "model.name": network})
         images.save(made, folder / "data")
         folds.save(folder / "folds", folds.assign(labels, params.cv), params.cv)
+        shutil.copytree(ROOT / "own", folder / "own")
         files.write_arrays(folder / "weights.safetensors", {})
+        files.write_array(folder / "features.npy", np.empty((0, 0, 0), np.float32))
         (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
         return Workspace(folder, cluster)
 
@@ -247,9 +249,9 @@ def workspace(cluster, prepared):
     return prepared
 
 
-@pytest.mark.parametrize("data", [digits, mnist])
-def test_a_cluster_gives_the_bytes_of_loky(data, workspace):
-    made = workspace(data)
+@pytest.mark.parametrize(("data", "network"), [(digits, "own/networks.py:mlp"), (mnist, "simple_cnn")])
+def test_a_cluster_gives_the_bytes_of_loky(data, network, workspace):
+    made = workspace(data, network=network)
     for backend in ("loky", "ray"):
         for stage in STAGES:
             made.run(stage, backend, backend)

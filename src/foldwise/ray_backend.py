@@ -221,10 +221,10 @@ def _connected() -> Any:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise FoldwiseError("params.yaml: compute.backend is ray, which is not installed: run `make ray`") from error
-    code = Path(__file__).parent
+    code = Path(__file__).parent, *filter(Path.is_dir, [Path("own")])
     environment = {
-        "py_modules": [str(code)],
-        "excludes": ["__pycache__"],
+        "py_modules": list(map(str, code)),
+        "excludes": ["__pycache__", "*.pth", "*.safetensors"],
         "env_vars": {name: os.environ[name] for name in (*SWITCHES, NUMPY_SWITCH) if name in os.environ},
     }
     try:

@@ -445,8 +445,8 @@ def test_any_bytes_are_read_or_refused(read, scribbled, start, rest):
         read(scribbled)
 
 
-def test_mapped_bytes_are_on_the_disk(tmp_path):
-    made = files.mapped_bytes(tmp_path / "a.npy", (3, 2))
+def test_mapped_are_on_the_disk(tmp_path):
+    made = files.mapped(tmp_path / "a.npy", (3, 2))
     made[1] = 7
     assert np.load(tmp_path / "a.npy").tolist() == [[0, 0], [7, 7], [0, 0]]
     assert (tmp_path / "a.npy").stat().st_blocks > 0
@@ -455,10 +455,10 @@ def test_mapped_bytes_are_on_the_disk(tmp_path):
 @pytest.mark.parametrize(
     ("number", "refused"), [(errno.EINVAL, False), (errno.EOPNOTSUPP, False), (errno.ENOSPC, True)]
 )
-def test_only_a_full_disk_refuses_mapped_bytes(tmp_path, monkeypatch, number, refused):
+def test_only_a_full_disk_refuses_mapped(tmp_path, monkeypatch, number, refused):
     def allocate(*_):
         raise OSError(number, "no")
 
     monkeypatch.setattr(os, "posix_fallocate", allocate, raising=False)
     with pytest.raises(OSError, match="no") if refused else nullcontext():
-        files.mapped_bytes(tmp_path / "a.npy", (3, 2))
+        files.mapped(tmp_path / "a.npy", (3, 2))

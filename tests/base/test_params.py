@@ -49,7 +49,24 @@ def test_the_repositorys_own_parameters_are_valid(path):
 
 def test_every_section_and_parameter_of_the_file_is_read(path):
     path.write_text(ORIGINAL, encoding="utf-8")
-    assert params.load(path).model_dump() == yaml.safe_load(ORIGINAL)
+    read, written = params.load(path).model_dump(), yaml.safe_load(ORIGINAL)
+    assert read["train"].pop("augment") == (written["train"].pop("augment"),)
+    assert read == written
+
+
+@pytest.mark.parametrize(
+    ("value", "augmentations"),
+    [
+        ("none", ()),
+        ("[]", ()),
+        ("flip", ("flip",)),
+        ("[crop, own/mine.py:noise]", ("crop", "own/mine.py:noise")),
+        ("own/mine.py:noise", ("own/mine.py:noise",)),
+    ],
+)
+def test_one_augmentation_or_some_in_a_row_are_read(value, augmentations, path):
+    path.write_text(changed("train.augment", value), encoding="utf-8")
+    assert params.load(path).train.augment == augmentations
 
 
 def test_validated_parameters_cannot_be_changed(parameters):
@@ -99,7 +116,7 @@ REFUSED_VALUES = [
     ("data.subset", "0", "data.subset is 0: input should be greater than or equal to 1"),
     ("data.subset", "6e3", "data.subset is '6e3': input should be a valid integer"),
     ("data.mirror", "7", "data.mirror is 7: input should be a valid string"),
-    ("normalize.scope", "none", "normalize.scope is 'none': input should be 'fold' or 'dataset'"),
+    ("normalize.scope", "none", "normalize.scope is 'none': input should be 'fold', 'dataset' or 'weights'"),
     ("model.pretrained", "1", "model.pretrained is 1: input should be a valid boolean"),
     ("model.freeze", "'yes'", "model.freeze is 'yes': input should be a valid boolean"),
     ("train.seed", "1.5", "train.seed is 1.5: input should be a valid integer"),
@@ -131,7 +148,20 @@ REFUSED_VALUES = [
     ("train.weight_decay", "-1e-4", "train.weight_decay is '-1e-4': input should be greater than or equal to 0"),
     ("train.schedule", "onecycle", "train.schedule is 'onecycle': input should be 'constant', 'one_cycle' or 'cosine'"),
     ("train.label_smoothing", "1.0", "train.label_smoothing is 1.0: input should be less than 1"),
-    ("train.augment", "flip", "train.augment is 'flip': input should be 'none', 'shift' or 'affine'"),
+    ("train.augment", "flipp", "train.augment is 'flipp': flipp is not known: did you mean flip?"),
+    (
+        "train.augment",
+        "[crop, mixup]",
+        "train.augment has the wrong form: mixup is not known: use none, shift, affine, flip, crop, color, trivial, "
+        "own/FILE.py:FUNCTION, or a list of them",
+    ),
+    ("train.augment", "[flip, none]", "train.augment has the wrong form: none stands alone: leave it out of the list"),
+    ("train.augment", "3", "train.augment is 3: a name or a list of names is wanted"),
+    ("train.augment", "", "train.augment has no value: a name or a list of names is wanted"),
+    ("train.warmup", "1", "train.warmup goes with constant and cosine, as one_cycle has one: set it to 0"),
+    ("train.gradient_clip", "-1", "train.gradient_clip is -1: input should be greater than or equal to 0"),
+    ("train.class_weights", "balance", "train.class_weights is 'balance': input should be 'none' or 'balanced'"),
+    ("model.options", "3", "model.options is 3: input should be a valid dictionary"),
     ("train.precision", "float16", "train.precision is 'float16': input should be 'float32' or 'bfloat16'"),
     ("train.patience", "-1", "train.patience is -1: input should be greater than or equal to 0"),
     ("train.inner_fraction", "1", "train.inner_fraction is 1: input should be less than 1"),
@@ -188,11 +218,11 @@ REFUSED_TEXTS = {
         ": unknown parameter temperature; remove it",
     ),
     "section without parameters": (
-        re.sub(r"(normalize:\n).*\n", r"\1", ORIGINAL),
+        re.sub(r"(normalize:\n)(  .*\n)+", r"\1", ORIGINAL),
         ": normalize has no value: input should be a valid dictionary or instance of Normalize",
     ),
     "section that is a list": (
-        re.sub(r"normalize:\n.*\n", "normalize: [1]\n", ORIGINAL),
+        re.sub(r"normalize:\n(  .*\n)+", "normalize: [1]\n", ORIGINAL),
         ": normalize has the wrong form: input should be a valid dictionary or instance of Normalize",
     ),
     "number for a name": (ORIGINAL + "1: 2\n", ": 1 is 1: keys should be strings"),
@@ -203,6 +233,14 @@ REFUSED_TEXTS = {
     "two ways to leave images out": (
         changed("train.selective_backprop", "0.3"),
         ": train.importance_sampling and train.selective_backprop exclude each other: set one to 1",
+    ),
+    "a warm-up as long as the training": (
+        changed("train.warmup", "6").replace("schedule: one_cycle", "schedule: cosine"),
+        ": train.warmup is 6 of 6 epochs: set it below train.epochs",
+    ),
+    "views of what mixes images": (
+        changed("train.augment", "own/mine.py:mixup").replace("views: 1", "views: 4"),
+        ": model.views is for augmentations that change each image on its own: set it to 1",
     ),
     "patience without a split": (
         re.sub("inner_fraction: [0-9.]+", "inner_fraction: 0", changed("train.patience", "3")),

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.learning import models, networks
+from foldwise.learning import elsewhere, models, networks
 from foldwise.learning.networks import NETWORKS, ImageForm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,6 +28,13 @@ def build(name, form=MNIST):
 def pixels(form, n=4):
     random = np.random.default_rng(0)
     return torch.from_numpy(random.integers(0, 256, (n, *form[:3]), np.uint8))
+
+
+def start(name, weights, model=None):
+    """Start a model from weights, and give it."""
+    model = build(name) if model is None else model
+    models.start_from(model, weights, models.last_layers(name, MNIST))
+    return model
 
 
 def weights_of(model):
@@ -90,12 +97,15 @@ def test_grey_images_are_repeated_in_resnets_three_channels():
     assert torch.allclose(grey(images), colour(images.expand(-1, 3, -1, -1)), atol=1e-5)
 
 
+OTHER_NAMES = "torchvision:NAME, timm:NAME, own/FILE.py:FUNCTION"
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("nobodies_cn", "did you mean nobodys_cnn?"), ("vit", "use one of nobodys_cnn, other")],
+    [("nobodies_cn", "did you mean nobodys_cnn?"), ("vit", f"use one of nobodys_cnn, other, {OTHER_NAMES}")],
 )
 def test_an_unknown_network_is_told(name, hint, monkeypatch):
-    monkeypatch.setattr(models, "NETWORKS", {"nobodys_cnn": networks.cnn, "other": networks.cnn})
+    monkeypatch.setattr(elsewhere, "NETWORKS", {"nobodys_cnn": networks.cnn, "other": networks.cnn})
     with pytest.raises(FoldwiseError) as caught:
         build(name)
     assert str(caught.value) == f"params.yaml: model.name is '{name}', which is not known: {hint}"
@@ -108,7 +118,7 @@ def test_the_form_is_that_of_the_data(digits):
 def test_starting_weights_fill_all_but_the_last_layer():
     model, source = build("resnet18"), build("resnet18", MNIST._replace(classes=1000))
     before, weights = weights_of(model), weights_of(source)
-    models.start_from(model, weights)
+    start("resnet18", weights, model)
     after = weights_of(model)
     assert {name for name in after if np.array_equal(after[name], before[name])} >= {"fc.weight", "fc.bias"}
     assert all(np.array_equal(after[name], weights[name]) for name in after if not name.startswith("fc."))
@@ -117,22 +127,21 @@ def test_starting_weights_fill_all_but_the_last_layer():
 def test_starting_weights_need_no_count_of_batches_which_torchvisions_file_of_resnet18_lacks():
     model, weights = build("resnet18"), weights_of(build("resnet18", MNIST._replace(classes=1000)))
     given = {name: array for name, array in weights.items() if not name.endswith("num_batches_tracked")}
-    models.start_from(model, given)
+    start("resnet18", given, model)
     after = weights_of(model)
     assert len(given) < len(weights)
     assert all(np.array_equal(after[name], given[name]) for name in given if not name.startswith("fc."))
 
 
 def test_starting_weights_leave_the_normalisation_alone():
-    model = build("cnn")
-    models.start_from(model, weights_of(models.build("cnn", MNIST, [0.9], [0.9])))
+    model = start("cnn", weights_of(models.build("cnn", MNIST, [0.9], [0.9])))
     assert float(model.state_dict()["0.mean"]) == pytest.approx(0.3)
 
 
 def test_starting_weights_of_another_shape_are_told():
     weights = weights_of(build("cnn")) | {"0.weight": np.zeros((20, 1, 3, 3), np.float32)}
     with pytest.raises(FoldwiseError) as caught:
-        models.start_from(build("cnn"), weights)
+        start("cnn", weights)
     told = f"the weights to start from lack 0.weight of this network's shape: {OTHERS}"
     assert str(caught.value) == told
 
@@ -140,7 +149,7 @@ def test_starting_weights_of_another_shape_are_told():
 def test_starting_weights_of_a_smaller_network_are_told():
     weights = {name: array for name, array in weights_of(build("cnn")).items() if name != "7.bias"}
     with pytest.raises(FoldwiseError, match=r"^the weights to start from lack 7.bias of this network's shape"):
-        models.start_from(build("cnn"), weights)
+        start("cnn", weights)
 
 
 def test_starting_weights_of_a_larger_network_are_told():
@@ -148,21 +157,23 @@ def test_starting_weights_of_a_larger_network_are_told():
 
     weights = {name: tensor.numpy() for name, tensor in resnet34().state_dict().items()}
     with pytest.raises(FoldwiseError) as caught:
-        models.start_from(build("resnet18"), weights)
+        start("resnet18", weights)
     told = f"the weights to start from hold layer1.2.conv1.weight, which this network has not: {OTHERS}"
     assert str(caught.value) == told
 
 
-def test_starting_weights_for_a_network_of_one_layer_are_told(odd):
+def test_where_no_layer_depends_on_the_classes_which_is_the_last_is_asked_and_not_guessed(odd):
     odd(lambda form: Outputs(lambda flat: flat.sum(dim=1, keepdim=True)))
-    with pytest.raises(FoldwiseError, match=r"^the weights to start from have no place in a network of one layer: "):
-        models.start_from(build("odd"), {})
+    with pytest.raises(FoldwiseError) as caught:
+        start("odd", {})
+    told = "which layer of odd is its last cannot be known, as its weights for the classes are in no layer of their own"
+    assert str(caught.value) == f"{told}: set model.freeze to false, and start from fresh weights"
 
 
 @names
 def test_freezing_leaves_the_last_linear_layer_alone_to_be_trained(name):
     model = build(name, MNIST._replace(classes=7))
-    models.freeze_all_but_last(model)
+    models.freeze_all_but(model, models.last_layers(name, MNIST._replace(classes=7)))
     assert {len(weight) for weight in model.parameters() if weight.requires_grad} == {7}
 
 

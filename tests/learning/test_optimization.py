@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, SequentialLR
 
 from foldwise.learning.optimization import Muon, learning_rate, make_optimizer
 
@@ -27,6 +27,20 @@ def rates_of_pytorch(make, steps):
         if len(found) < steps:
             scheduler.step()
     return found
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(1, 6), (5, 40), (39, 40)])
+def test_a_warm_up_is_that_of_torchvisions_references(warmup, steps):
+    def make(optimizer):
+        rising = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
+        falling = CosineAnnealingLR(optimizer, T_max=steps - warmup)
+        return SequentialLR(optimizer, [rising, falling], milestones=[warmup])
+
+    found = [learning_rate(step, steps, "cosine", PEAK, warmup) for step in range(steps)]
+    assert found == pytest.approx(rates_of_pytorch(make, steps), rel=1e-6)
+    constant = [learning_rate(step, steps, "constant", PEAK, warmup) for step in range(steps)]
+    assert constant[:warmup] == found[:warmup]
+    assert constant[warmup:] == [PEAK] * (steps - warmup)
 
 
 @pytest.mark.parametrize("steps", [6, 7, 8, 40, 1000])

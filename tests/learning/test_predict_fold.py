@@ -85,7 +85,7 @@ def test_a_model_whose_predictions_are_not_numbers_is_told(trained, predict):
 def test_a_whole_model_whose_predictions_are_not_numbers_is_not_to_be_trained_the_same_way_again(trained, predict):
     with pytest.raises(FoldwiseError) as caught:
         predict(trained | {"1.4.weight": np.full_like(trained["1.4.weight"], 3e38)})
-    what = "lower train.lr, or mend the network in src/foldwise/learning/networks.py"
+    what = "lower train.lr, or mend the network"
     assert str(caught.value) == f"the model of repeat 0 fold 1 gives predictions that are not finite: {what}"
 
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from sklearn.utils.class_weight import compute_sample_weight
 
-from foldwise.learning.selection import batch_size, by_importance, hardest, images_by_epoch, steps_by_epoch
+from foldwise.learning.selection import balanced, batch_size, by_importance, hardest, images_by_epoch, steps_by_epoch
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 32), (2047, 32), (2112, 33), (16383, 255), (16384, 256), (10**6, 256)])
@@ -86,3 +87,8 @@ def test_equal_generators_draw_the_same():
     gradients = np.linspace(0, 1, 30, dtype=np.float32)
     one, two = (by_importance(gradients, 9, np.random.default_rng(3)) for _ in range(2))
     assert all(map(np.array_equal, one, two))
+
+
+@given(labels=arrays.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 5)))
+def test_balanced_classes_are_weighed_as_by_scikit_learn(labels):
+    assert balanced(labels) == pytest.approx(compute_sample_weight("balanced", labels), rel=1e-6)

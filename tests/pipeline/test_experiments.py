@@ -259,11 +259,13 @@ def small(changes) -> Params:
 )
 def test_every_network_takes_three_channels_through_the_stages(name, three_channels):
     folder, params = three_channels, small({"model.name": name})
-    at = {part: folder / part for part in ("normalized", "folds", "models", "curves", "predictions", "scores", "plots")}
+    parts = ("normalized", "folds", "features", "models", "curves", "predictions", "scores", "plots")
+    at = {part: folder / part for part in parts}
     weights, metrics = folder / "weights.safetensors", folder / "metrics" / "summary.json"
     stage("split")(params, normalized=at["normalized"], folds=at["folds"])
     stage("weights")(params, weights=weights)
-    trained = {part: at[part] for part in ("normalized", "folds", "models")}
+    stage("features")(params, normalized=at["normalized"], weights=weights, features=at["features"])
+    trained = {part: at[part] for part in ("normalized", "folds", "features", "models")}
     inputs = {"weights": weights, "requirements": ROOT / "requirements.lock"}
     stage("train")(params, **trained, **inputs, store=folder / ".fold_store", curves=at["curves"])
     stage("evaluate")(params, **trained, predictions=at["predictions"], scores=at["scores"])

@@ -23,7 +23,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 RECIPE = {"data.subset": None, "cv.k": 10, "train.epochs": 3}
 FOLDS = {f"0.{fold}" for fold in range(10)}
 # How often each stage is disturbed: most often where most time goes and most can be lost.
-MOMENTS = {"download": 1, "normalize": 2, "split": 1, "weights": 1, "train": 9, "evaluate": 4, "aggregate": 2}
+MOMENTS = {
+    "download": 1,
+    "normalize": 2,
+    "split": 1,
+    "weights": 1,
+    "features": 1,
+    "train": 9,
+    "evaluate": 4,
+    "aggregate": 2,
+}
 # The same for the death of one worker, where there are any.
 WORKERS = {"train": 13, "evaluate": 7}
 

@@ -36,7 +36,7 @@ def run(pristine, tmp_path_factory):
         pytest.fail("run tests/qemu/install.sh first: there is no qemu-x86_64", pytrace=False)
     prepared = pristine.copy(tmp_path_factory.mktemp("prepared") / "foldwise")
     prepared.turn(RECIPE)
-    prepared.dvc("repro", "split", "weights")
+    prepared.dvc("repro", "split", "features")
     stages = yaml.safe_load((prepared.root / "dvc.yaml").read_text())["stages"]
 
     def written(names, portable, cpu=None):

@@ -11,7 +11,7 @@ from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
 
 from foldwise.base.params import load
-from foldwise.learning.networks import NETWORKS
+from foldwise.learning.elsewhere import find
 
 RECIPES = {path.name: path.read_text() for path in sorted((ROOT / "recipes").iterdir()) if not path.suffix}
 # Parameters of these sections that are no part of a recipe.
@@ -34,7 +34,7 @@ def test_a_recipe_states_the_whole_of_it_one_setting_a_line(name):
     sections = ("normalize", "model", "train", "evaluate")
     whole = [f"{section}.{parameter}" for section in sections for parameter in content[section]]
     lines = RECIPES[name].splitlines()
-    assert [re.fullmatch(r"-S ([a-z_.]+)=[a-z0-9_.]+", line)[1] for line in lines] == [
+    assert [re.fullmatch(r"-S ([a-z_.]+)=[a-z0-9_.:]+", line)[1] for line in lines] == [
         parameter for parameter in whole if parameter not in OTHERS
     ]
 
@@ -43,7 +43,8 @@ def test_a_recipe_states_the_whole_of_it_one_setting_a_line(name):
 def test_a_recipe_is_valid_and_the_default_is_the_way_back(name, params_file):
     before = params_file.read_bytes()
     apply_overrides(str(params_file), settings(name))
-    assert load(params_file).model.name in NETWORKS
+    params = load(params_file)
+    assert find(params.model.name, params.model.options or {})
     assert (params_file.read_bytes() == before) == (name == "default")
     apply_overrides(str(params_file), settings("default"))
     assert params_file.read_bytes() == before

@@ -25,7 +25,7 @@ def edit(clone, path, old, new):
 
 
 def test_more_repeats_train_the_new_folds_alone(repeated):
-    assert repro(repeated, {"cv.repeats": 3}) == [f"{repeat}.{fold}" for repeat in (1, 2) for fold in range(5)]
+    assert repro(repeated, {"cv.repeats": 3}, "train") == [f"{repeat}.{fold}" for repeat in (1, 2) for fold in range(5)]
 
 
 def test_other_folds_and_back_train_once(repeated):
@@ -74,10 +74,10 @@ def test_copies_of_dvcs_take_folds_from_the_clone(repeated):
 
 
 def test_changed_data_train_all(repeated):
-    assert repro(repeated, {"data.subset": 299}) == FOLDS
+    assert repro(repeated, {"data.subset": 299}, "train") == FOLDS
 
 
-ALL = {"check", "download", "normalize", "split", "weights", "train", "evaluate", "aggregate"}
+ALL = {"check", "download", "normalize", "split", "weights", "features", "train", "evaluate", "aggregate"}
 EDITS = {
     "an error's words in base": (
         "src/foldwise/base/params.py",
@@ -89,13 +89,19 @@ EDITS = {
         "src/foldwise/learning/training.py",
         "raise it to 3 or more",
         "raise it",
-        {"train", "evaluate"},
+        {"features", "train", "evaluate"},
     ),
     "a progress line": (
         "src/foldwise/execution/jobs.py",
         "goes on after epoch",
         "continues after epoch",
-        {"train", "evaluate"},
+        {"features", "train", "evaluate"},
+    ),
+    "a network of one's own that is not used": (
+        "own/networks.py",
+        "nn.ReLU()",
+        "nn.SiLU()",
+        {"features", "train", "evaluate"},
     ),
     "Ray's backend": ("src/foldwise/ray_backend.py", "HEAD_SECONDS = 15.0", "HEAD_SECONDS = 16.0", set()),
     "a report of compare": ("src/foldwise/compare/reports.py", "(no such parameter)", "(none)", set()),
@@ -122,8 +128,8 @@ def test_an_edit_that_trains_nothing_runs_the_stages_again_that_may_say_somethin
 def test_an_edit_of_the_training_loop_trains_all(repeated):
     loop = "src/foldwise/learning/training.py"
     edit(repeated, loop, "        optimizer.step()\n", "        optimizer.step()\n        optimizer.step()\n")
-    assert json.loads(repeated.dvc("status", "--json")).keys() == {"train", "evaluate"}
-    assert sorted(trained(repeated.dvc("repro"))) == FOLDS
+    assert json.loads(repeated.dvc("status", "--json")).keys() == {"features", "train", "evaluate"}
+    assert sorted(trained(repeated.dvc("repro", "train"))) == FOLDS
 
 
 def kept(clone):

@@ -7,7 +7,9 @@ import tempfile
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18
+from safetensors.numpy import save_file
+from torchvision import models
+from torchvision.models import list_models, resnet18
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.sources import pretrained
@@ -174,18 +176,16 @@ def test_a_file_that_is_not_there_is_told(name, model, tmp_path):
     assert str(caught.value) == f"params.yaml: model.weights_file is {path}, which is not there: correct the path"
 
 
-@pytest.mark.parametrize("parameter", ["pretrained", "weights_file"])
-def test_a_network_without_weights_to_start_from_is_told(parameter, model):
-    settings = {"weights_file": None, "pretrained": True} if parameter == "pretrained" else {}
+@pytest.mark.parametrize(
+    "name", ["cnn", "alexnet", "timm:vit_tiny_patch16_224", "own/networks.py:mlp", "torchvision:resnet19"]
+)
+def test_a_network_without_published_weights_is_told(name, model):
     with pytest.raises(FoldwiseError) as caught:
-        pretrained.weights(model(name="cnn", **settings))
-    off = "to nothing" if parameter == "weights_file" else "to false"
+        pretrained.weights(model(name=name, weights_file=None, pretrained=True))
     assert str(caught.value) == (
-        f"params.yaml: model.{parameter} is for resnet18, but model.name is cnn: "
-        f"set model.name to resnet18, or model.{parameter} {off}"
+        f"params.yaml: model.pretrained is for torchvision's networks, but model.name is {name}: set that to "
+        "torchvision:NAME, or model.pretrained to false and model.weights_file to the path of its weights"
     )
-    with pytest.raises(FoldwiseError, match=rf"or model.{parameter} {off} and model.freeze to false$"):
-        pretrained.weights(model(name="cnn", freeze=True, **settings))
 
 
 def test_the_file_of_a_user_who_is_unknown_here_is_told(model):
@@ -201,7 +201,7 @@ def published(tmp_path, monkeypatch):
     torch.save({"fc.bias": torch.arange(3.0)}, path)
     content = path.read_bytes()
     original = Original("weights.pth", len(content), f"sha256:{hashlib.sha256(content).hexdigest()}")
-    monkeypatch.setattr(pretrained, "_RESNET18", original)
+    monkeypatch.setattr(pretrained, "_published", lambda _: original)
     monkeypatch.setattr(pretrained, "_ADDRESS", f"{path.parent}/")
     return path
 
@@ -248,6 +248,31 @@ def test_without_a_network_one_line_says_how_to_supply_the_file(model, monkeypat
     )
 
 
-def test_the_published_files_name_ends_in_its_digest():
-    original = pretrained._RESNET18
-    assert original.digest.removeprefix("sha256:")[:8] == original.name.removesuffix(".pth").rpartition("-")[2]
+@pytest.mark.parametrize("network", list_models(models))
+def test_all_of_torchvisions_weights_are_named_by_their_digest(network, model):
+    original = pretrained._published(model(name=f"torchvision:{network}", pretrained=True, weights_file=None))
+    assert original.name.removesuffix(".pth").endswith(f"-{original.digest.removeprefix('sha256:')}")
+    assert original.size > 1_000_000
+
+
+def test_a_short_name_has_the_same_weights(model):
+    short, long = (
+        pretrained._published(model(name=name, pretrained=True, weights_file=None))
+        for name in ("resnet18", "torchvision:resnet18")
+    )
+    assert short == long
+
+
+def test_weights_in_the_form_of_safetensors_come_back(model, tmp_path):
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    save_file({"head.weight": weight}, tmp_path / "model.safetensors")
+    found = pretrained.weights(model(name="timm:any", weights_file=str(tmp_path / "model.safetensors")))
+    assert np.array_equal(found["head.weight"], weight)
+
+
+def test_a_torn_safetensors_file_is_told(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"head.weight": np.zeros(30, dtype=np.float32)}, path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(FoldwiseError, match=r"model.safetensors is not a whole file of weights"):
+        pretrained.weights(model(weights_file=str(path)))

@@ -29,8 +29,10 @@ def evaluate(folder, params, data, network="simple_cnn", spoil=lambda: None):
         model = models.build(network, models.form_of(data), data.mean, data.std)
         weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
         files.write_arrays(fold.within(folder / "models"), weights)
+    files.write_array(folder / "features", np.empty((0, 0, 0), np.float32))
     spoil()
-    stage(params, **{name: folder / name for name in ("normalized", "folds", "models", "predictions", "scores")})
+    paths = ("normalized", "folds", "features", "models", "predictions", "scores")
+    stage(params, **{name: folder / name for name in paths})
 
 
 TWICE_TWO = {"cv.k": 2, "cv.repeats": 2}

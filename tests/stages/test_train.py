@@ -31,7 +31,8 @@ def train(digits, parameters, tmp_path):
         folds.save(tmp_path / "folds", folds.assign(digits.train_labels, params.cv), params.cv)
         if not (tmp_path / "weights.safetensors").exists():
             files.write_arrays(tmp_path / "weights.safetensors", {})
-        inputs = {name: tmp_path / name for name in ("normalized", "folds", "store")}
+        files.write_array(tmp_path / "features", np.empty((0, 0, 0), np.float32))
+        inputs = {name: tmp_path / name for name in ("normalized", "folds", "features", "store")}
         outputs = {name: tmp_path / out / name for name in ("models", "curves")}
         (tmp_path / "requirements.lock").write_text(requirements)
         weights, lock = tmp_path / "weights.safetensors", tmp_path / "requirements.lock"
@@ -193,7 +194,7 @@ def test_folds_of_other_data_are_told(train, digits, parameters, tmp_path):
     train()
     cv = parameters().cv
     folds.save(tmp_path / "folds", folds.assign(digits.train_labels[:79], cv), cv)
-    names = "normalized", "folds", "requirements", "store", "models", "curves"
+    names = "normalized", "folds", "features", "requirements", "store", "models", "curves"
     inputs = {name: tmp_path / name for name in names}
     with pytest.raises(FoldwiseError, match=r"folds deals 79 images in 1 repeats where 80 in 1 are expected"):
         stage(parameters(), **inputs, weights=tmp_path / "weights.safetensors")

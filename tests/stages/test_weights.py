@@ -30,8 +30,10 @@ def test_a_network_starts_from_torchvisions_own_file(of_a_file, tmp_path):
     state = resnet18().state_dict()
     torch.save(state, tmp_path / "weights.pth")
     weights(of_a_file, weights=tmp_path / "weights.safetensors")
-    model = models.build("resnet18", networks.ImageForm(1, 28, 28, 10), [0.5], [0.5])
-    models.start_from(model, files.read_arrays(tmp_path / "weights.safetensors"))
+    form = networks.ImageForm(1, 28, 28, 10)
+    model = models.build("resnet18", form, [0.5], [0.5])
+    last = models.last_layers("resnet18", form)
+    models.start_from(model, files.read_arrays(tmp_path / "weights.safetensors"), last)
     found = model.state_dict()
     assert all(torch.equal(found[f"1.{name}"], state[name]) for name in state if not name.startswith("fc."))
 

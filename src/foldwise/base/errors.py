@@ -11,7 +11,7 @@ class FoldwiseError(Exception):
     """A mistake that the user can mend, told in one line: what is wrong, where, and what to do."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Give the first line of an error's message; empty if it has none."""
     return (str(error).splitlines() or [""])[0]
 

@@ -106,12 +106,12 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def mapped_bytes(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Make an array of uint8 on disk, to be filled through memory.
+def mapped(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
+    """Make an array on disk, to be filled through memory.
 
     Its place is taken at once: on a disk that is full only later, the process would be killed without a word.
     """
-    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with path.open("rb+") as file:
             try:

@@ -3,7 +3,8 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 NAMES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 
@@ -11,6 +12,13 @@ NAMES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 def installed() -> dict[str, str]:
     """Give the version of each, by name."""
     return {name: version(name) for name in NAMES}
+
+
+def optional(name: str) -> str:
+    """Give the version of a library that need not be there; empty where it is not."""
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return ""
 
 
 def unlike(versions: Mapping[str, str], lock: str) -> str:

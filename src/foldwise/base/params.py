@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from foldwise.base.errors import FoldwiseError, did_you_mean
 
@@ -28,12 +28,38 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
+AUGMENTATIONS = ("shift", "affine", "flip", "crop", "color", "trivial")
+
+
+def _as_list(value: Any) -> Any:
+    if not isinstance(value, str | list | tuple):
+        raise ValueError("a name or a list of names is wanted")
+    return [] if value == "none" else [value] if isinstance(value, str) else value
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name == "none":
+            raise ValueError("none stands alone: leave it out of the list")
+        if name not in AUGMENTATIONS and not is_own(name):
+            others = f"use none, {', '.join(AUGMENTATIONS)}, own/FILE.py:FUNCTION, or a list of them"
+            raise ValueError(f"{name} is not known: {did_you_mean(name, AUGMENTATIONS, others)}")
+    return names
+
+
+Augmentations = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_known)]
+
 # What parameters were called in earlier versions.
 RENAMED = {
     "train.hardest": "train.selective_backprop",
     "train.freeze_after": "train.freeze_first_layer_after",
     "train.unaugmented_epochs": "train.clean_epochs",
 }
+
+
+def is_own(name: str) -> bool:
+    """Whether a parameter names a function of the user's own, as FILE.py:FUNCTION."""
+    return name.partition(":")[0].endswith(".py")
 
 
 class _Section(BaseModel):
@@ -74,15 +100,17 @@ class CV(_Section):
 class Normalize(_Section):
     """Which images the normalisation constants are measured on."""
 
-    scope: Literal["fold", "dataset"]
+    scope: Literal["fold", "dataset", "weights"]
 
 
 class Model(_Section):
     """Which network, and what it starts from."""
 
     name: str
+    options: dict[str, Any] | None
     pretrained: Flag
     freeze: Flag
+    views: Annotated[Count, Field(le=1000)]
     weights_file: str | None
 
     @model_validator(mode="after")
@@ -105,8 +133,11 @@ class Train(_Section):
     momentum: Fraction
     weight_decay: NotNegative
     schedule: Literal["constant", "one_cycle", "cosine"]
+    warmup: Annotated[int, Field(strict=True, ge=0)]
+    gradient_clip: NotNegative
+    class_weights: Literal["none", "balanced"]
     label_smoothing: Fraction
-    augment: Literal["none", "shift", "affine"]
+    augment: Augmentations
     clean_epochs: Annotated[int, Field(strict=True, ge=0)]
     precision: Literal["float32", "bfloat16"]
     importance_sampling: Share
@@ -119,6 +150,10 @@ class Train(_Section):
     def _agree(self) -> Self:
         if self.importance_sampling < 1 and self.selective_backprop < 1:
             raise ValueError("train.importance_sampling and train.selective_backprop exclude each other: set one to 1")
+        if self.warmup and self.schedule == "one_cycle":
+            raise ValueError("train.warmup goes with constant and cosine, as one_cycle has one: set it to 0")
+        if self.warmup >= self.epochs:
+            raise ValueError(f"train.warmup is {self.warmup} of {self.epochs} epochs: set it below train.epochs")
         if self.patience and not self.inner_fraction:
             raise ValueError("train.patience stops on an inner split: set train.inner_fraction above 0, say to 0.1")
         return self
@@ -166,6 +201,12 @@ class Params(_Section):
     evaluate: Evaluate
     compute: Compute
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.model.views > 1 and any(map(is_own, self.train.augment)):
+            raise ValueError("model.views is for augmentations that change each image on its own: set it to 1")
+        return self
+
 
 def load(path: Path) -> Params:
     """Read and check `params.yaml`.
@@ -206,7 +247,7 @@ def _explain(error: Any) -> str:
         return f"unknown parameter {parameter}; {hint}"
     if kind == "missing":
         return f"{parameter} is missing: add it"
-    if kind == "value_error" and len(error["loc"]) == 1:
+    if kind == "value_error" and len(error["loc"]) <= 1:
         return str(error["ctx"]["error"])
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

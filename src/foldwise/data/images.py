@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import (
-    mapped_bytes,
+    mapped,
     read_array,
     read_json,
     read_text_table,
@@ -160,7 +160,7 @@ def copied_rows(images: NDArray[np.uint8], rows: NDArray[np.intp], target: Path)
     shape = len(rows), *images.shape[1:]
     if not len(rows):
         return np.empty(shape, np.uint8)
-    copied = mapped_bytes(target, shape)
+    copied = mapped(target, shape)
     step = images_at_a_time(images)
     for start in range(0, len(rows), step):
         copied[start : start + step] = images[rows[start : start + step]]

@@ -1,4 +1,4 @@
-"""The constants by which pixels are normalised."""
+"""What is measured on pixels: the constants by which they are normalised, and whether the border is empty."""
 
 import math
 
@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 # Pixels that are counted at a time: enough for NumPy to be busy, few enough for any memory.
 _BLOCK = 4_000_000
+
+# How much pixels of an empty border vary at most, of how much the others do: MNIST's 0.8 %, Fashion-MNIST's 39 %.
+EMPTY = 0.05
 
 
 def pixel_statistics(
@@ -42,3 +45,27 @@ def pixel_statistics(
 def images_at_a_time(images: NDArray[np.uint8]) -> int:
     """How many of images (N, C, H, W) to take at a time where all may be more than the memory holds."""
     return max(1, _BLOCK // int(np.prod(images.shape[1:])))
+
+
+def empty_border(images: NDArray[np.uint8]) -> int:
+    """Measure how many pixels on each side are nearly the same in all images: a 14th of the shorter side, or none.
+
+    Looks at 500 of the images at most, evenly spread; their labels play no part.
+
+    Parameters
+    ----------
+    images : (N, C, H, W) uint8
+    """
+    width = min(images.shape[2:]) // 14
+    chosen, step = range(0, len(images), math.ceil(len(images) / 500)), max(1, images_at_a_time(images) // 8)
+    # Integers, so that no order of summation changes the answer.
+    total, squares = np.zeros((2, *images.shape[1:]), dtype=np.int64)
+    for start in range(0, len(chosen), step):
+        some = images[chosen[start : start + step]].astype(np.int64)
+        total += some.sum(axis=0)
+        squares += np.square(some).sum(axis=0)
+    scatter = (len(chosen) * squares - total**2).sum(axis=0)
+    within = scatter[width : len(scatter) - width, width : scatter.shape[1] - width]
+    outside = scatter.size - within.size
+    is_empty = outside > 0 and (scatter.sum() - within.sum()) / outside < EMPTY * within.sum() / within.size
+    return width if is_empty else 0

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 
 class ImageForm(NamedTuple):
-    """What a network must fit: the form of its images and its number of classes."""
+    """What a network must fit: form, classes and empty border (pixels) of its images."""
 
     channels: int
     height: int
     width: int
     classes: int
+    border: int = 0
 
 
 def simple_cnn(form: ImageForm) -> nn.Module:
@@ -64,8 +65,8 @@ class CutBorder(nn.Module):
 def compact(form: ImageForm) -> nn.Module:
     """The default: four convolutions, each with batch normalisation and SiLU, and a linear layer.
 
-    What costs most is kept small: a border of a fourteenth, which MNIST's digits leave empty, is cut off; pooling comes
-    before normalisation and activation; widths fill vector registers. Images under 22 pixels keep border and size.
+    What costs most is kept small: a border that is empty is cut off; pooling comes before normalisation and activation;
+    widths fill vector registers. Images under 22 pixels keep border and size.
     """
     return _four_convolutions(form, widths=(16, 32, 64, 64), paddings=(0, 0, 1, 0))
 
@@ -77,7 +78,7 @@ def wide(form: ImageForm) -> nn.Module:
 
 def _four_convolutions(form: ImageForm, widths: Sequence[int], paddings: Sequence[int]) -> nn.Module:
     small = min(form.height, form.width) < 22
-    border = 0 if small else min(form.height, form.width) // 14
+    border = 0 if small else form.border
     layers: list[nn.Module] = [CutBorder(border)]
     channels, height, width = form.channels, form.height - 2 * border, form.width - 2 * border
     for outputs, kernel, padding, pool in zip(widths, (5, 3, 3, 3), paddings, (2, 2, 1, 1), strict=True):
@@ -90,7 +91,8 @@ def _four_convolutions(form: ImageForm, widths: Sequence[int], paddings: Sequenc
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, form.classes))
 
 
-def _three_channels(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def three_channels(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Repeat grey images, before a network that takes coloured ones."""
     images = inputs[0]
     return (images.expand(-1, 3, -1, -1),)
 
@@ -102,7 +104,7 @@ def resnet18(form: ImageForm) -> nn.Module:
     network = cast(nn.Module, torchvision_resnet18(weights=None))
     network.fc = nn.Linear(512, form.classes)
     if form.channels == 1:
-        network.register_forward_pre_hook(_three_channels)
+        network.register_forward_pre_hook(three_channels)
     return network
 
 

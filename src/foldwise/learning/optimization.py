@@ -6,15 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adamw import adamw
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
 
 WARM_UP = 0.2  # share of one_cycle's steps on which the learning rate rises
+FIRST_SHARE = 0.01  # of the peak, where a warm-up of the other schedules begins, as in torchvision's references
 
 
-def learning_rate(step: int, steps: int, schedule: str, peak: float) -> float:
+def learning_rate(step: int, steps: int, schedule: str, peak: float, warmup: int = 0) -> float:
     """Learning rate of one step.
 
     Parameters
@@ -29,7 +31,13 @@ def learning_rate(step: int, steps: int, schedule: str, peak: float) -> float:
         Hutter 2017).
     peak : float
         The highest learning rate.
+    warmup : int
+        Steps before those of the schedule, not of `one_cycle`, in which it rises from a hundredth of the peak along a
+        straight line (Goyal et al. 2017, as in torchvision's references).
     """
+    if step < warmup:
+        return peak * (FIRST_SHARE + (1 - FIRST_SHARE) * step / warmup)
+    step, steps = step - warmup, steps - warmup
     if schedule == "constant":
         return peak
     if schedule == "cosine":
@@ -141,16 +149,32 @@ def make_optimizer(model: nn.Module, train: Train) -> torch.optim.Optimizer | Mu
     return Muon(inner, rest, lr, momentum, weight_decay)
 
 
-def first_layer(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of the first layer and of the normalisation after it; none where nothing else is trained.
+def first_layer(model: nn.Module, images: Tensor) -> list[nn.Parameter]:
+    """Weights of the layer that images pass first, and of its batch normalisation; none where nothing else is trained.
 
     It learns first and costs most, being the largest in pixels: Brock et al., "FreezeOut: Accelerate training by
-    progressively freezing layers" (2017).
+    progressively freezing layers" (2017). Which it is, a pass of some images tells: the order of a model's weights need
+    not be that of its layers. The model is left in evaluation mode.
     """
-    weights = list(model.parameters())
-    layers = [place for place, weight in enumerate(weights) if weight.ndim > 1]
-    others = weights[layers[1] :] if len(layers) > 1 else []
-    return weights[: layers[1]] if any(weight.requires_grad for weight in others) else []
+    passed: list[tuple[nn.Module, list[Tensor]]] = []
+
+    def note(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
+        passed.append((layer, [value for value in (*inputs, *named.values()) if isinstance(value, Tensor)]))
+
+    layers = [module for module in model.modules() if not list(module.children()) and list(module.parameters())]
+    hooks = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
+    model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    if not passed or not passed[0][1] or any(given.requires_grad for given in passed[0][1]):
+        raise FoldwiseError(
+            "which layer of the network is its first cannot be known: set train.freeze_first_layer_after to 0"
+        )
+    is_normalised = len(passed) > 1 and isinstance(passed[1][0], _BatchNorm)
+    weights = [weight for layer, _ in passed[: 1 + is_normalised] for weight in layer.parameters()]
+    ours = set(map(id, weights))
+    others = (weight for weight in model.parameters() if id(weight) not in ours)
+    return weights if any(weight.requires_grad for weight in others) else []
 
 
 def diverged(optimizer: torch.optim.Optimizer | Muon, train: Train, loss: float, step: int, when: str) -> FoldwiseError:
@@ -160,7 +184,7 @@ def diverged(optimizer: torch.optim.Optimizer | Muon, train: Train, loss: float,
     were where the product is above 2; above 1 each turns its sign.
     """
     if step == 1:
-        network = "mend the network in src/foldwise/learning/networks.py, or set another model.name"
+        network = "mend the network, or set another model.name"
         return FoldwiseError(f"the loss is {loss} {when}: no step was taken before, so {network}")
     decayed = any(group["params"] and group.get("weight_decay") for group in optimizer.param_groups)
     if decayed and train.lr * train.weight_decay > 1 and train.weight_decay > train.lr:
@@ -170,5 +194,5 @@ def diverged(optimizer: torch.optim.Optimizer | Muon, train: Train, loss: float,
         )
     norms = [weight.detach().norm() for group in optimizer.param_groups for weight in group["params"]]
     is_small = float(torch.stack(norms).max()) < 1e3
-    network = ", or, as its weights are still small, mend the network in src/foldwise/learning/networks.py"
+    network = ", or, as its weights are still small, mend the network"
     return FoldwiseError(f"the loss is {loss} {when}: lower train.lr in params.yaml{network if is_small else ''}")

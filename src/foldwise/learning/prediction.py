@@ -15,6 +15,11 @@ BATCH_SIZE = 256
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
+def laid_out(images: Tensor) -> Tensor:
+    """Lay a batch out in memory as convolutions like it."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images.contiguous()
+
+
 @torch.inference_mode()
 def log_probabilities(
     model: nn.Module, images: Tensor, augment: Literal["none", "shift"] = "none", chosen: Tensor | None = None
@@ -24,9 +29,10 @@ def log_probabilities(
     Parameters
     ----------
     model : nn.Module
-        Maps raw pixels to logits; it is put into evaluation mode and stays there.
-    images : (N, C, H, W) uint8
-        Raw pixels; a batch at a time is brought to the device of the model, so that they may be more than it holds.
+        Maps raw pixels, or features, to logits; it is put into evaluation mode and stays there.
+    images : (N, C, H, W) uint8, or (N, V, F) float32
+        Raw pixels, or features; a batch at a time is brought to the device of the model, as they may be more than
+        it holds.
     augment : {"none", "shift"}
         `shift` takes the mean of the logits of each image as it is and moved as far as in training each way; what
         comes in at the border is 0.
@@ -41,7 +47,7 @@ def log_probabilities(
     model.eval()
 
     def logits(batch: Tensor) -> Tensor:
-        output: Tensor = model(batch.contiguous(memory_format=torch.channels_last))
+        output: Tensor = model(laid_out(batch))
         return output
 
     def mean_logits(batch: Tensor) -> Tensor:

@@ -32,6 +32,15 @@ def steps_by_epoch(train: Train, n: int) -> list[int]:
     return [math.ceil(images / batch_size(train, n)) for images in images_by_epoch(train, n)]
 
 
+def balanced(labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """How much each of n images counts, (n,), so that all classes that occur count alike; 1 in the mean of all.
+
+    As scikit-learn's `class_weight="balanced"` (King and Zeng 2001).
+    """
+    classes, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return (len(labels) / (len(classes) * counts))[places].astype(np.float32)
+
+
 def hardest(losses: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Places of the `count` highest of losses (n,), ascending.
 

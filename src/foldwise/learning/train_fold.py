@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from foldwise.base import libraries
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.files import Arrays
-from foldwise.base.params import Params, Train
+from foldwise.base.params import Params, Train, is_own
 from foldwise.data.folds import Fold, Folds
 from foldwise.data.images import Images
 from foldwise.data.pixels import pixel_statistics
+from foldwise.learning import frozen, own_code
 from foldwise.learning.selection import batch_size, images_by_epoch, steps_by_epoch
 
 if TYPE_CHECKING:
@@ -72,12 +75,15 @@ class TrainFold:
     params : Params
     weights : dict of arrays
         What the network starts from, under its own names; empty for fresh weights.
+    features : (N + M, V, F) float32 array, optional
+        What the frozen part of the network makes of the images; the last layer alone is then trained, on them.
     """
 
     images: Images
     folds: Folds
     params: Params
     weights: Arrays
+    features: NDArray[np.float32] | None = None
 
     @property
     def train(self) -> Train:
@@ -90,12 +96,23 @@ class TrainFold:
     def depends_on(self) -> tuple[Any, ...]:
         """What decides how any fold is trained, besides its indices, its place, code, libraries and processor."""
         data, params = self.images, self.params
-        recipe = self.train, params.model.name, params.model.freeze, params.normalize, params.compute.rounding
+        recipe = (
+            self.train,
+            params.model.name,
+            params.model.options,
+            params.model.freeze,
+            params.normalize,
+            params.compute.rounding,
+        )
         weights = [(name, array.dtype, array.shape, array) for name, array in sorted(self.weights.items())]
         device = _graphics() if params.compute.device != "cpu" else ()
         pixels = data.shape, data.mean, data.std, data.train_images, data.train_labels
         units = self.folds.units if self.train.patience else ()
-        return recipe, device, len(data.classes), *pixels, units, *(part for named in weights for part in named)
+        code = own_code.code() if any(map(is_own, (params.model.name, *self.train.augment))) else b""
+        versions = libraries.optional("timm") if code or params.model.name.startswith("timm:") else ""
+        features = None if self.features is None else self.features[: len(data.train_labels)]
+        rest = code, versions, features, device, len(data.classes), units
+        return recipe, *rest, *pixels, *(part for named in weights for part in named)
 
     @property
     def costs(self) -> list[float]:
@@ -113,13 +130,18 @@ class TrainFold:
         After a part that does not end the fold, None: the next part goes on from the checkpoint.
         """
         from foldwise.learning import checkpoint
+        from foldwise.learning.augmentation import VIEW
         from foldwise.learning.randomness import streams
         from foldwise.learning.training import Training, fit
 
         train = self.train
         random = streams(train.seed, fold)
         samples = self._samples(fold)
-        training = Training.start(self._network(fold, random).to(samples.labels.device), train)
+        model, last = self._network(fold, random)
+        trained = model if self.features is None else frozen.on_features(model, last[0])
+        if train.augment and self.features is not None:
+            train = train.model_copy(update={"augment": (VIEW,)})
+        training = Training.start(trained.to(samples.labels.device), train)
         if job.is_first:
             self._warn(samples, job)
         if arrays := job.checkpoint():
@@ -136,7 +158,7 @@ class TrainFold:
         if job.until is not None:
             job.keep(checkpoint.snapshot(training))
             return None
-        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in training.model.state_dict().items()}
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
         return weights | {"epochs": np.array(training.epochs), "losses": np.array(training.losses, dtype=np.float32)}
 
     def _samples(self, fold: Fold) -> "Samples":
@@ -147,33 +169,28 @@ class TrainFold:
         from foldwise.learning.training import Samples
 
         device = prepare(self.params.compute)
-        images, labels = map(torch.from_numpy, (self.images.train_images, self.images.train_labels))
+        inputs = self.images.train_images if self.features is None else self.features
+        images, labels = torch.from_numpy(inputs), torch.from_numpy(self.images.train_labels)
         if fits(images, device):
             images = images.to(device)
         indices = self.folds.training(fold), self.folds.held_out(fold)
         return Samples(images, labels.to(device), *indices, self.folds.units)
 
-    def _network(self, fold: Fold, random: "Streams") -> "nn.Module":
-        """The network as it is before its first step, with the normalisation constants that it keeps."""
-        from foldwise.learning import models
+    def _network(self, fold: Fold, random: "Streams") -> "tuple[nn.Module, tuple[str, ...]]":
+        """The network as it is before its first step, and its last layers' names."""
+        from foldwise.learning import starting
         from foldwise.learning.randomness import seed_torch
 
-        data = self.images
-        mean, std = data.mean, data.std
+        constants = None
         if self.params.normalize.scope == "fold":
-            mean, std = pixel_statistics(data.train_images, self.folds.training(fold))
-        if 0 in std:
-            raise FoldwiseError(
-                f"{fold}: channel {std.index(0)} of its training images is of one grey, which has no deviation to "
-                "normalise by: set normalize.scope to dataset in params.yaml"
-            )
+            constants = pixel_statistics(self.images.train_images, self.folds.training(fold))
+            if 0 in constants[1]:
+                raise FoldwiseError(
+                    f"{fold}: channel {constants[1].index(0)} of its training images is of one grey, which has no "
+                    "deviation to normalise by: set normalize.scope to dataset in params.yaml"
+                )
         seed_torch(random.weights)
-        model = models.build(self.params.model.name, models.form_of(data), mean, std)
-        if self.weights:
-            models.start_from(model, self.weights)
-        if self.params.model.freeze:
-            models.freeze_all_but_last(model)
-        return model
+        return starting.network(self.params, self.images, self.weights, constants)
 
     def _warn(self, samples: "Samples", job: Job) -> None:
         """Tell of what is probably not meant."""
@@ -188,7 +205,7 @@ class TrainFold:
             job.note(
                 f"{n} images make only {steps} steps in all: set train.batch_size below {size} or raise train.epochs"
             )
-        if self.train.augment != "none" and self.train.clean_epochs >= self.train.epochs:
+        if self.train.augment and self.train.clean_epochs >= self.train.epochs:
             job.note("no epoch is augmented: set train.clean_epochs below train.epochs, or train.augment to none")
 
 

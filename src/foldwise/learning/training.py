@@ -15,11 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
 from foldwise.data.units import commonest_classes
-from foldwise.learning.augmentation import augment
+from foldwise.learning.augmentation import Augmentation, chained
 from foldwise.learning.optimization import Muon, diverged, first_layer, learning_rate, make_optimizer
-from foldwise.learning.prediction import log_probabilities
+from foldwise.learning.prediction import laid_out, log_probabilities
 from foldwise.learning.randomness import Streams, generator, seed_torch
-from foldwise.learning.selection import by_importance, hardest, images_by_epoch, steps_by_epoch
+from foldwise.learning.selection import balanced, by_importance, hardest, images_by_epoch, steps_by_epoch
 
 # Held-out images that are predicted after an epoch: a curve needs no more, and all would take a sixth of the time.
 WATCHED = 4000
@@ -31,7 +31,7 @@ class Samples:
 
     Attributes
     ----------
-    images : (N, C, H, W) uint8 tensor
+    images : (N, C, H, W) uint8 tensor, or (N, V, F) float32 features of V views
         On the device of the labels, or in the machine's memory where they do not fit on it.
     labels : (N,) int64 tensor
         On the device that is computed on.
@@ -59,7 +59,7 @@ class Training:
     Attributes
     ----------
     model : nn.Module
-        Maps raw pixels to logits; on the device of the images.
+        Maps raw pixels, or features, to logits; on the device of the images.
     optimizer : torch.optim.Optimizer or Muon
     epochs : list of list of float
         For each finished epoch its number from 1, then loss and accuracy in training and on the held-out images.
@@ -126,10 +126,15 @@ def fit(
     if train.patience:
         indices, inner = _set_aside(samples, train.inner_fraction, streams.inner)
     _check_batches(training.model, train, len(indices))
+    augment = chained(train.augment)
+    if train.freeze_first_layer_after:  # told before any training, where it cannot be
+        first_layer(training.model, samples.batch(torch.from_numpy(indices[:2])))
     for epoch in range(len(training.epochs), until or train.epochs):
         if inner is not None and epoch - training.best_epoch > train.patience:
             break
-        _train_epoch(training, samples, indices, train, streams, epoch)
+        is_clean = epoch >= train.epochs - train.clean_epochs
+        recipe = train.model_copy(update={"label_smoothing": 0.0}) if is_clean else train
+        _train_epoch(training, samples, indices, recipe, streams, epoch, chained(()) if is_clean else augment)
         seen = training.seen[:2, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
         stride = 1 if epoch + 1 == train.epochs else math.ceil(len(samples.held_out) / WATCHED)
         training.epochs.append([epoch + 1, *seen, *_score(training, samples, samples.held_out[::stride], train)])
@@ -163,7 +168,13 @@ def _too_small_batches(train: Train, n: int) -> FoldwiseError:
 
 
 def _train_epoch(
-    training: Training, samples: Samples, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
+    training: Training,
+    samples: Samples,
+    indices: NDArray[np.int64],
+    train: Train,
+    streams: Streams,
+    epoch: int,
+    augment: Augmentation,
 ) -> None:
     """Take every image once; after the first epoch, those that the recipe selects."""
     model, optimizer, device = training.model, training.optimizer, samples.labels.device
@@ -171,57 +182,63 @@ def _train_epoch(
     first_step = len(training.losses)
     if epoch == 0:
         training.seen = torch.zeros((3, len(samples.labels)), device=device)
-    indices, weights = _selected(training, indices, train, streams, epoch)
+    classes = samples.labels[torch.from_numpy(indices).to(device)].cpu().numpy()
+    indices, weights = _selected(training, indices, classes, train, streams, epoch)
     order = generator(streams.order, epoch).permutation(len(indices))
     # Of nearly equal size: no image is left out, and none makes a batch alone.
     batches, counts = (
         torch.from_numpy(values[order]).to(device).tensor_split(steps[epoch]) for values in (indices, weights)
     )
-    augmentation = generator(streams.augmentation, epoch)
-    kind, smoothing = train.augment, train.label_smoothing
-    if epoch >= train.epochs - train.clean_epochs:
-        kind, smoothing = "none", 0.0
+    random = generator(streams.augmentation, epoch)
     seed_torch(streams.dropout, epoch)
     losses = torch.empty(steps[epoch], device=device)
     if train.freeze_first_layer_after and epoch >= train.freeze_first_layer_after:
-        for weight in first_layer(model):
+        for weight in first_layer(model, samples.batch(torch.from_numpy(indices[:2]))):
             weight.requires_grad_(False)
     _train_mode(model)
 
     for step, (batch, count) in enumerate(zip(batches, counts, strict=True)):
-        rate = learning_rate(first_step + step, sum(steps), train.schedule, train.lr)
+        rate = learning_rate(first_step + step, sum(steps), train.schedule, train.lr, sum(steps[: train.warmup]))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        images, labels = augment(samples.batch(batch), kind, augmentation), samples.labels[batch]
+        images, labels = augment(samples.batch(batch), random), samples.labels[batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
-            logits = model(images.contiguous(memory_format=torch.channels_last))
-            each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+            logits = model(laid_out(images))
+            each = functional.cross_entropy(logits, labels, label_smoothing=train.label_smoothing, reduction="none")
             loss = (each * count).mean()
         losses[step] = loss.detach()
         if device.type == "cpu":  # on another device a look at each step would make it wait
             _check_finite(losses[step : step + 1], first_step + step, training, train)
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if train.gradient_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), train.gradient_clip)
         optimizer.step()
-        _note(training.seen, batch, logits.detach().float(), labels, smoothing)
+        _note(training.seen, batch, logits.detach().float(), labels, train.label_smoothing)
 
     _check_finite(losses, first_step, training, train)
     training.losses += losses.tolist()
 
 
 def _selected(
-    training: Training, indices: NDArray[np.int64], train: Train, streams: Streams, epoch: int
+    training: Training,
+    indices: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    train: Train,
+    streams: Streams,
+    epoch: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Which of the training images an epoch takes, and how much each of them counts."""
     count = images_by_epoch(train, len(indices))[epoch]
-    alike = np.ones(count, dtype=np.float32)
+    counts = balanced(labels) if train.class_weights == "balanced" else np.ones(len(indices), dtype=np.float32)
     if count == len(indices):
-        return indices, alike
+        return indices, counts
     losses, _, gradients = training.seen.cpu().numpy()[:, indices]
     if train.selective_backprop < 1:
-        return indices[hardest(losses, count)], alike
-    places, weights = by_importance(gradients, count, generator(streams.selection, epoch))
-    return indices[places], weights
+        places = hardest(losses, count)
+        return indices[places], counts[places]
+    places, weights = by_importance(counts * gradients, count, generator(streams.selection, epoch))
+    return indices[places], counts[places] * weights
 
 
 def _note(seen: Tensor, batch: Tensor, logits: Tensor, labels: Tensor, smoothing: float) -> None:

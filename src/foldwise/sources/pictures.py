@@ -88,7 +88,7 @@ def decode(folder: Path, names: Sequence[str], data: Data, target: Path) -> Deco
     whole = np.ones(len(names), bool)
     whole[list(broken)] = False
     form = _form(looks[whole], data)
-    files.mapped_bytes(target, (len(names), form.channels, form.height, form.width))
+    files.mapped(target, (len(names), form.channels, form.height, form.width))
     for start, wrong in _on_all_cores(_read_into, folder, names, "read", form, target):
         broken |= {start + place: reason for place, reason in wrong.items()}
     _check(broken, folder, names, data)

@@ -1,6 +1,8 @@
-"""The weights that a network starts from, out of torchvision's own file format."""
+"""The weights that a network starts from, out of PyTorch's own file format, or as safetensors."""
 
+import math
 import os
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,15 +10,11 @@ import numpy as np
 
 from foldwise.base.copies import named_by_user
 from foldwise.base.errors import FoldwiseError
-from foldwise.base.files import Arrays
+from foldwise.base.files import Arrays, read_arrays
 from foldwise.base.params import Model
 from foldwise.sources.archives import Original, Remote
 from foldwise.sources.mirrors import bring
 
-# Torchvision's `ResNet18_Weights.IMAGENET1K_V1`; its file's name ends in the beginning of its SHA-256.
-_RESNET18 = Original(
-    "resnet18-f37072fd.pth", 46_830_571, "sha256:f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
-)
 _ADDRESS = "https://download.pytorch.org/models/"
 
 
@@ -28,43 +26,62 @@ def weights(model: Model) -> Arrays:
     FoldwiseError
         If the network has none, or the file cannot be fetched or is not a plain file of weights.
     """
-    if not (model.pretrained or model.weights_file):
-        return {}
-    if model.name != "resnet18":
-        name, off = ("pretrained", "to false") if model.pretrained else ("weights_file", "to nothing")
-        raise FoldwiseError(
-            f"params.yaml: model.{name} is for resnet18, but model.name is {model.name}: set model.name to resnet18, "
-            f"or model.{name} {off}{' and model.freeze to false' if model.freeze else ''}"
-        )
     if model.weights_file:
         return _read(named_by_user(model.weights_file))
+    if not model.pretrained:
+        return {}
+    original = _published(model)
     try:
         with TemporaryDirectory() as folder:
-            bring([Remote(_RESNET18.name, (_RESNET18,))], [_ADDRESS], Path(folder))
-            return _read(Path(folder) / _RESNET18.name)
+            bring([Remote(original.name, (original,))], [_ADDRESS], Path(folder))
+            return _read(Path(folder) / original.name)
     except FoldwiseError as error:
         raise FoldwiseError(
-            f"{error}: fetch {_ADDRESS}{_RESNET18.name} elsewhere, set model.weights_file to its path and "
+            f"{error}: fetch {_ADDRESS}{original.name} elsewhere, set model.weights_file to its path and "
             "model.pretrained to false"
         ) from error
     except OSError as error:
         raise FoldwiseError(
-            f"{_RESNET18.name} cannot be written to the temporary folder: {error.strerror}: make room there, or set "
+            f"{original.name} cannot be written to the temporary folder: {error.strerror}: make room there, or set "
             "TMPDIR to another one"
         ) from error
 
 
-def _read(path: Path) -> Arrays:
-    """Read a file of tensors by name, as `torch.save` writes it; nothing but tensors is ever unpickled."""
+def _published(model: Model) -> Original:
+    """The file of weights that torchvision takes for a network unless asked for another."""
+    from torchvision import models  # takes seconds to load
+
+    network = model.name.removeprefix("torchvision:")
+    if network not in models.list_models(models) or network == model.name != "resnet18":
+        raise FoldwiseError(
+            f"params.yaml: model.pretrained is for torchvision's networks, but model.name is {model.name}: set that to "
+            "torchvision:NAME, or model.pretrained to false and model.weights_file to the path of its weights"
+        )
+    found = models.get_model_weights(network).DEFAULT
+    name = found.url.rpartition("/")[2]
+    # The name ends in the beginning of the file's SHA-256; the size is told in MB, rounded.
+    digest = re.fullmatch(r".+-([0-9a-f]{8,})\.pth", name)
+    assert digest, name
+    return Original(name, math.ceil((found.meta["_file_size"] + 0.01) * 2**20), f"sha256:{digest[1]}")
+
+
+def _tensors(path: Path) -> Arrays:
+    if path.suffix == ".safetensors":
+        return read_arrays(path)
     import torch
 
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return {str(name): tensor.detach().contiguous().numpy() for name, tensor in content.items()}
+
+
+def _read(path: Path) -> Arrays:
+    """Read a file of tensors by name, as `torch.save` writes it; nothing but tensors is ever unpickled."""
     if not os.path.isfile(path):  # noqa: PTH113 -- pathlib's may raise
         raise FoldwiseError(f"params.yaml: model.weights_file is {path}, which is not there: correct the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not content:
+        arrays = _tensors(path)
+        if not arrays:
             raise ValueError("empty")
-        arrays = {str(name): tensor.detach().contiguous().numpy() for name, tensor in content.items()}
     except PermissionError as error:
         raise FoldwiseError(
             f"params.yaml: model.weights_file is {path}, which you may not read: `chmod u+r` it"
