@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from foldwise.base.files import Arrays
+from foldwise.learning.models import fill
 from foldwise.learning.training import Training
 
 
@@ -28,7 +29,7 @@ def snapshot(training: Training) -> Arrays:
 def restore(training: Training, arrays: Arrays) -> None:
     """Bring a fresh `Training` to where `snapshot` was taken."""
     weights = dict(training.model.state_dict())
-    training.model.load_state_dict({name: torch.from_numpy(arrays[f"model.{name}"]) for name in weights})
+    fill(training.model, {name: torch.from_numpy(arrays[f"model.{name}"]) for name in weights})
     if "best." + next(iter(weights)) in arrays:
         training.best = {name: torch.from_numpy(arrays[f"best.{name}"]).to(weights[name].device) for name in weights}
     optimized = _weights(training)

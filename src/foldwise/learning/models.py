@@ -180,8 +180,19 @@ def load_weights(model: nn.Module, weights: Arrays) -> None:
     FoldwiseError
         If the weights are not those of this network; leaves to the caller to say which they are.
     """
-    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     try:
-        model.load_state_dict(tensors)
+        fill(model, {name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:
         raise FoldwiseError("holds the weights of another network") from error
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Fill a model with all of its weights; RuntimeError if they are others than its own.
+
+    Versions of layers, which MNASNet asks for, are the model's.
+    """
+    state = model.state_dict()
+    if state.keys() != tensors.keys():
+        raise RuntimeError(f"of one of them alone: {sorted(state.keys() ^ tensors.keys())[0]}")
+    state.update(tensors)
+    model.load_state_dict(state)

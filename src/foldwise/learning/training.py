@@ -16,6 +16,7 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Train
 from foldwise.data.units import commonest_classes
 from foldwise.learning.augmentation import Augmentation, chained
+from foldwise.learning.models import fill
 from foldwise.learning.optimization import Muon, diverged, first_layer, learning_rate, make_optimizer
 from foldwise.learning.prediction import laid_out, log_probabilities
 from foldwise.learning.randomness import Streams, generator, seed_torch
@@ -145,7 +146,7 @@ def fit(
                 training.best_epoch, training.best_loss = epoch, loss
         end_epoch(training)
     if training.best and until is None:
-        training.model.load_state_dict(training.best)
+        fill(training.model, training.best)
 
 
 def _check_batches(model: nn.Module, train: Train, n: int) -> None:
