@@ -329,7 +329,7 @@ def test_an_experiment_of_the_whole_pipeline_is_compared_on_a_fresh_clone(tmp_pa
         assert done.returncode == 0, words
         return done.stdout
 
-    kept = ".dvc", ".gitignore", "dvc.yaml", "images", "params.yaml", "requirements.lock", "src", "stages"
+    kept = ".dvc", ".gitignore", "dvc.yaml", "images", "own", "params.yaml", "requirements.lock", "src", "stages"
     for name in do("git", "ls-files", *kept, at=ROOT).splitlines():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_bytes((ROOT / name).read_bytes())
