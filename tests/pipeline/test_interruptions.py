@@ -153,7 +153,7 @@ def disturb(undisturbed: Undisturbed, how: int, stage: str, share: float, n_jobs
 
 
 def drawn(seed: int) -> Iterator[tuple[str, float, int]]:
-    """Draw a stage, a share of its time and a number of workers, drawn times."""
+    """Draw a stage, a share of its time and a number of workers, as often as `MOMENTS` says."""
     choice = random.Random(seed)
     for stage, count in MOMENTS.items():
         for n in range(count):
@@ -162,7 +162,7 @@ def drawn(seed: int) -> Iterator[tuple[str, float, int]]:
 
 @pytest.fixture(scope="module", params=[signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
 def disturbances(request, undisturbed, tmp_path_factory):
-    """Kill drawn runs, or press Ctrl-C in as many, two at a time."""
+    """Kill some twenty runs, or press Ctrl-C in as many, two at a time."""
     folder = tmp_path_factory.mktemp("disturbances")
     with ThreadPoolExecutor(2) as pool:
         moments = drawn(seed=5)
@@ -373,7 +373,7 @@ def lose_worker(undisturbed: Undisturbed, stage: str, share: float, folder: Path
 
 @pytest.fixture(scope="module")
 def losses(undisturbed, tmp_path_factory):
-    """Kill a worker in each of drawn runs, two at a time."""
+    """Kill a worker in each of twenty runs, two at a time."""
     folder, choice = tmp_path_factory.mktemp("losses"), random.Random(6)
     moments = [(stage, choice.uniform(0.01, 0.95)) for stage, count in WORKERS.items() for _ in range(count)]
     with ThreadPoolExecutor(2) as pool:
