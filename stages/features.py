@@ -21,10 +21,10 @@ def features(params: Params, *, normalized: Path, weights: Path, features: Path)
 def compute(params: Params, normalized: Path, weights: Path, features: Path) -> bool:
     """Write them, if the network ends in its last layer."""
     data = load(normalized)
-    parts, n = dict(frozen.chunks(data, params.model.views)), len(data.train_labels) + len(data.test_labels)
+    views, n = frozen.views_of(params), len(data.train_labels) + len(data.test_labels)
+    parts = dict(frozen.chunks(data, views))
     console.say(f"features: {params.model.name}, {n} images, once")
     task, found = frozen.Freeze(data, params, files.read_arrays(weights)), None
-    views = params.model.views if params.train.augment else 1
     for part, arrays in engine.run(task, list(parts), params.compute):
         if not arrays:
             console.say(f"features: {params.model.name} does not end in its last layer: folds compute all of it")

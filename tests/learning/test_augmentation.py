@@ -4,6 +4,7 @@ import torch
 from scipy.ndimage import affine_transform
 
 from foldwise.base.errors import FoldwiseError
+from foldwise.base.params import AUGMENTATIONS
 from foldwise.learning import augmentation
 from foldwise.learning.augmentation import chained
 
@@ -33,6 +34,10 @@ def moved(image, down, right):
     came_from = slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0))
     result[:, rows, columns] = image[:, came_from[0], came_from[1]]
     return result
+
+
+def test_the_kinds_are_those_that_params_yaml_may_name():
+    assert {*AUGMENTATIONS, augmentation.VIEW} == augmentation._KINDS.keys()
 
 
 def test_none_changes_nothing():

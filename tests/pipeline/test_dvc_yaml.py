@@ -234,6 +234,13 @@ def test_torchvision_is_imported_for_its_networks_and_augmentations_alone():
     ]
 
 
+def test_features_depend_on_every_parameter_that_says_whether_folds_share_them():
+    text = (PACKAGE / "learning" / "frozen.py").read_text(encoding="utf-8")
+    read = {f"{section}.{name}" for section, name in re.findall(r"params\.(\w+)\.(\w+)", text)}
+    assert "train.precision" in read
+    assert read - params_of(STAGES["features"]) == set()
+
+
 OWN = "learning/own_code.py"
 
 

@@ -34,6 +34,11 @@ def are_shared(params: Params) -> bool:
     )
 
 
+def views_of(params: Params) -> int:
+    """How many versions of a training image are computed."""
+    return params.model.views if params.train.augment else 1
+
+
 def chunks(data: Images, views: int) -> Iterator[tuple[Fold, slice]]:
     """Training images in parts, each in the place of a fold, and test images after them, in parts of their own."""
     n, size = len(data.train_labels), max(CHUNK // views, 1)
@@ -74,24 +79,24 @@ class Freeze:
         from foldwise.learning.starting import network
 
         device = prepare(self.params.compute)
-        data, named, augment = self.images, self.params.model, chained(self.params.train.augment)
-        where, n = dict(chunks(data, named.views))[part], len(data.train_labels)
+        data, views, augment = self.images, views_of(self.params), chained(self.params.train.augment)
+        where, n = dict(chunks(data, views))[part], len(data.train_labels)
         is_test = where.start >= n
         images = data.test_images[where.start - n : where.stop - n] if is_test else data.train_images[where]
         seed_torch(streams(0, Fold(0, 0)).weights)  # for what is drawn and no weight: alike in all chunks
         model, last = network(self.params, data, self.weights)
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        views = []
-        for view in range(1 if is_test or not self.params.train.augment else named.views):
+        found = []
+        for view in range(1 if is_test else views):
             random, batches = generator(streams(0, part).augmentation, view), []
             for start in range(0, len(images), BATCH_SIZE):
                 batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(device)
-                found = features_of(model, last, augment(batch, random) if view else batch)
-                if found is None:
+                features = features_of(model, last, augment(batch, random) if view else batch)
+                if features is None:
                     return {}
-                batches.append(found.cpu().numpy())
-            views.append(np.concatenate(batches))
-        return {"features": np.stack(views, axis=1)}
+                batches.append(features.cpu().numpy())
+            found.append(np.concatenate(batches))
+        return {"features": np.stack(found, axis=1)}
 
 
 def read(path: Path) -> NDArray[np.float32] | None:

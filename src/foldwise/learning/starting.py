@@ -46,10 +46,10 @@ def network(
     FoldwiseError
         If parameters, weights and images do not fit each other.
     """
-    named, form, model = params.model, models.form_of(data), fresh(params, data, constants)
+    named, model = params.model, fresh(params, data, constants)
     if not (weights or named.freeze):
         return model, ()
-    last = models.last_layers(named.name, form, named.options)
+    last = models.last_layers(named.name, models.form_of(data), named.options)
     if weights:
         models.start_from(model, weights, last)
     if named.freeze:

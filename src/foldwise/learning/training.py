@@ -183,8 +183,7 @@ def _train_epoch(
     first_step = len(training.losses)
     if epoch == 0:
         training.seen = torch.zeros((3, len(samples.labels)), device=device)
-    classes = samples.labels[torch.from_numpy(indices).to(device)].cpu().numpy()
-    indices, weights = _selected(training, indices, classes, train, streams, epoch)
+    indices, weights = _selected(training, indices, samples.labels, train, streams, epoch)
     order = generator(streams.order, epoch).permutation(len(indices))
     # Of nearly equal size: no image is left out, and none makes a batch alone.
     batches, counts = (
@@ -224,14 +223,16 @@ def _train_epoch(
 def _selected(
     training: Training,
     indices: NDArray[np.int64],
-    labels: NDArray[np.int64],
+    labels: Tensor,
     train: Train,
     streams: Streams,
     epoch: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Which of the training images an epoch takes, and how much each of them counts."""
     count = images_by_epoch(train, len(indices))[epoch]
-    counts = balanced(labels) if train.class_weights == "balanced" else np.ones(len(indices), dtype=np.float32)
+    counts = np.ones(len(indices), dtype=np.float32)
+    if train.class_weights == "balanced":
+        counts = balanced(labels.cpu().numpy()[indices])
     if count == len(indices):
         return indices, counts
     losses, _, gradients = training.seen.cpu().numpy()[:, indices]
