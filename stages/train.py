@@ -42,7 +42,7 @@ def train(
     epochs, steps = [], []
     with files.writing(models) as temporary:
         for fold, arrays in engine.run(task, list(splits), params.compute, store=fold_store, costs=task.costs):
-            rows = pd.DataFrame(arrays.pop("epochs"), columns=EPOCH_COLUMNS).astype({"epoch": int})
+            rows = pd.DataFrame(arrays.pop("epochs"), columns=EPOCH_COLUMNS).astype({"epoch": int, "kept": int})
             losses = pd.DataFrame({"step": range(1, len(arrays["losses"]) + 1), "loss": arrays.pop("losses")})
             epochs.append(rows.assign(**fold._asdict()))
             steps.append(losses.assign(**fold._asdict()))

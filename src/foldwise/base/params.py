@@ -167,6 +167,12 @@ class Evaluate(_Section):
     temperature: Flag
 
 
+class Final(_Section):
+    """Which model is there to take away."""
+
+    model: Literal["none", "refit", "ensemble"]
+
+
 class Compute(_Section):
     """Where and how fast it is done."""
 
@@ -199,6 +205,7 @@ class Params(_Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    final: Final
     compute: Compute
 
     @model_validator(mode="after")

@@ -22,11 +22,21 @@ class Fold(NamedTuple):
     fold: int
 
     def __str__(self) -> str:
-        return f"repeat {self.repeat} fold {self.fold}"
+        return "all images" if self == WHOLE else f"repeat {self.repeat} fold {self.fold}"
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """Its place as names of files have it."""
+        return f"repeat-{self.repeat}", f"fold-{self.fold}"
 
     def within(self, models: Path) -> Path:
         """Where its model is in a folder of models."""
-        return models / f"repeat-{self.repeat}" / f"fold-{self.fold}.safetensors"
+        repeat, fold = self.parts
+        return models / repeat / f"{fold}.safetensors"
+
+
+# The fold that holds no image out, of any number of folds: by its place its model gets randomness of its own.
+WHOLE = Fold(0, 2**31 - 1)
 
 
 def assign(labels: NDArray[np.int64], cv: CV, units: NDArray[np.int64] | None = None) -> NDArray[np.int32]:

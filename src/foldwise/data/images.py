@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 Tables = tuple["pd.DataFrame", "pd.DataFrame"]
 
 
+class Pictures(BaseModel):
+    """What the pictures were like that images were made of: lowest and highest sides, and their colours.
+
+    `highest` is the value that became 255. Of images that were never brought to size they are what those are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    heights: tuple[int, int]
+    widths: tuple[int, int]
+    grey: bool
+    coloured: bool
+    highest: int = 255
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """Training and test images of one data set.
@@ -43,6 +58,8 @@ class Images:
     train_labels, test_labels : (N,) int64
     mean, std : (C,) float
         Of the training images' pixels, by channel, on the 0-1 scale.
+    pictures : Pictures
+        What they were made of.
     """
 
     name: str
@@ -53,6 +70,7 @@ class Images:
     test_labels: NDArray[np.int64]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pictures: Pictures
 
     @classmethod
     def measured(
@@ -61,9 +79,14 @@ class Images:
         classes: tuple[str, ...],
         train: tuple[NDArray[np.uint8], NDArray[np.int64]],
         test: tuple[NDArray[np.uint8], NDArray[np.int64]],
+        pictures: Pictures | None = None,
     ) -> Self:
         """Join images and labels, and measure the training images' pixels."""
-        return cls(name, classes, *train, *test, *pixel_statistics(train[0]))
+        _, channels, height, width = train[0].shape
+        if pictures is None:
+            is_grey = channels == 1
+            pictures = Pictures(heights=(height, height), widths=(width, width), grey=is_grey, coloured=not is_grey)
+        return cls(name, classes, *train, *test, *pixel_statistics(train[0]), pictures)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -82,6 +105,7 @@ class _Meta(BaseModel):
     n_test: int
     mean: list[float]
     std: list[float]
+    pictures: dict[str, Any]
 
 
 def save(data: Images, directory: Path, tables: Tables | None = None) -> None:
@@ -125,6 +149,7 @@ def load(directory: Path) -> Images:
     content = read_json(path)
     try:
         meta = _Meta.model_validate(content)
+        pictures = Pictures.model_validate(meta.pictures)
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"])) or "content"
         raise FoldwiseError(f"{path}: {field} is not as `normalize` writes it: {_REMEDY}") from error
@@ -137,6 +162,7 @@ def load(directory: Path) -> Images:
         read_array(directory / "test_labels.npy", np.int64, ndim=1, may_be_empty=True),
         tuple(meta.mean),
         tuple(meta.std),
+        pictures,
     )
     if wrong := _wrong(data):
         raise FoldwiseError(f"{directory}: {wrong}: {_REMEDY}")
@@ -180,6 +206,7 @@ def _meta(data: Images) -> dict[str, Any]:
         "n_test": len(data.test_images),
         "mean": list(data.mean),
         "std": list(data.std),
+        "pictures": data.pictures.model_dump(mode="json"),
     }
 
 

@@ -8,7 +8,7 @@ from foldwise.base.console import printable
 from foldwise.base.errors import FoldwiseError
 from foldwise.base.params import Data
 from foldwise.data.draws import draw
-from foldwise.data.images import Images, Tables, copied_rows
+from foldwise.data.images import Images, Pictures, Tables, copied_rows
 from foldwise.data.units import connected, copies_of, groups_of
 from foldwise.sources import pictures
 from foldwise.sources.folder import listing
@@ -61,11 +61,19 @@ def read(data: Data, scratch: Path) -> tuple[Images, Tables, list[str]]:
     if len(left := np.unique(labels[train])) < 2:
         what = f"training images of one class, {printable(classes[left[0]])}" if len(left) else "no training images"
         raise FoldwiseError(f"{folder} has {what}, after what is left out: it takes two classes or more")
+    looks = decoded.looks
     images = Images.measured(
         data.name,
         tuple(classes),
         (copied_rows(decoded.pixels, rows[train], scratch / "train.npy"), labels[train]),
         (copied_rows(decoded.pixels, rows[test], scratch / "test.npy"), labels[test]),
+        Pictures(
+            heights=(int(looks["height"].min()), int(looks["height"].max())),
+            widths=(int(looks["width"].min()), int(looks["width"].max())),
+            grey=bool(looks["grey"].any()),
+            coloured=not looks["grey"].all(),
+            highest=decoded.form.highest,
+        ),
     )
     if 0 in images.std:
         channel = "" if len(images.std) == 1 else f"in {('red', 'green', 'blue')[images.std.index(0)]} "

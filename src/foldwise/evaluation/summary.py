@@ -1,5 +1,6 @@
 """The headline numbers of a run."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +30,10 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
         had, and for the interval of one that fewer than two folds have.
     """
     names = ("n", "errors", "accuracy", "f1_macro", "f1_micro", "log_loss")
-    out_of_fold = _pooled(_pool(results), names)
+    out_of_fold = pooled(pool(results.out_of_fold, results.labels), names)
     if rescaled:
-        temperature = _rounded({"temperature": rescaled.temperature})
-        out_of_fold["rescaled"] = _pooled(_pool(rescaled), ("log_loss",)) | temperature
+        temperature = rounded({"temperature": rescaled.temperature})
+        out_of_fold["rescaled"] = pooled(pool(rescaled.out_of_fold, rescaled.labels), ("log_loss",)) | temperature
     over_folds = {score.name: _over_folds(results, score) for score in results.shown}
     summary = {"cv": over_folds, "out_of_fold": out_of_fold}
     return summary | ({"test": _on_test(results, rescaled)} if len(results.test_labels) else {})
@@ -41,7 +42,7 @@ def summarize(results: Results, rescaled: Results | None = None) -> dict[str, An
 def recalibrate(results: Results) -> Results:
     """Rescale each model's predictions by a temperature, fitted out of fold so that no label is fitted to itself."""
     rescaled, _ = calibration.cross_fit_temperature(results.out_of_fold, results.labels, results.folds.assignments)
-    temperature = calibration.fit_temperature(*_pool(results))
+    temperature = calibration.fit_temperature(*pool(results.out_of_fold, results.labels))
     test = calibration.apply_temperature(
         results.test, temperature
     )  # each model's, as it was fitted, before they are averaged
@@ -50,10 +51,9 @@ def recalibrate(results: Results) -> Results:
     )
 
 
-def _pool(results: Results) -> tuple[LogProbabilities, Labels]:
+def pool(out_of_fold: LogProbabilities, labels: Labels) -> tuple[LogProbabilities, Labels]:
     """All held-out predictions of all repeats, (repeats * N, classes), and their labels."""
-    repeats = len(results.out_of_fold)
-    return results.out_of_fold.reshape(-1, len(results.classes)), np.tile(results.labels, repeats)
+    return out_of_fold.reshape(-1, out_of_fold.shape[2]), np.tile(labels, len(out_of_fold))
 
 
 def _over_folds(results: Results, score: Score) -> dict[str, Any]:
@@ -63,34 +63,35 @@ def _over_folds(results: Results, score: Score) -> dict[str, Any]:
         return spread
     interval = results.interval(score)
     low, high = (interval.low, interval.high) if interval else (None, None)
-    return spread | _rounded({"ci95_low": low, "ci95_high": high})
+    return spread | rounded({"ci95_low": low, "ci95_high": high})
 
 
 def _spread(results: Results, column: str) -> dict[str, Any]:
     """Mean and sample standard deviation of one column of the folds' scores, over the folds that have it."""
     known = results.scores[column].dropna()
     mean, std = known.mean() if len(known) else None, known.std() if len(known) > 1 else None
-    return _rounded({"mean": mean, "std": std})
+    return rounded({"mean": mean, "std": std})
 
 
 def _on_test(results: Results, rescaled: Results | None) -> dict[str, Any]:
     predictions, labels = results.predictions()[ENSEMBLE]
-    ensemble = _pooled((predictions, labels), ("accuracy", "errors", "log_loss"))
+    ensemble = pooled((predictions, labels), ("accuracy", "errors", "log_loss"))
     if rescaled:
-        ensemble["rescaled"] = _pooled(rescaled.predictions()[ENSEMBLE], ("log_loss",))
+        ensemble["rescaled"] = pooled(rescaled.predictions()[ENSEMBLE], ("log_loss",))
     found = {"accuracy": _spread(results, "test_accuracy"), "ensemble": ensemble}
     apart = results.test_apart
     if 0 < apart.sum() < len(apart):
-        found["apart"] = _pooled((predictions[apart], labels[apart]), ("n", "errors", "accuracy"))
+        found["apart"] = pooled((predictions[apart], labels[apart]), ("n", "errors", "accuracy"))
     return found
 
 
-def _pooled(predictions: tuple[LogProbabilities, Labels], names: tuple[str, ...]) -> dict[str, Any]:
+def pooled(predictions: tuple[LogProbabilities, Labels], names: tuple[str, ...]) -> dict[str, Any]:
+    """Give some scores of log-probabilities (n, classes) and labels (n,), and the calibration error."""
     values = scores.headline(*predictions)
     error = calibration.reliability(*predictions).calibration_error
-    return _rounded({name: values[name] for name in names} | {"calibration_error": error})
+    return rounded({name: values[name] for name in names} | {"calibration_error": error})
 
 
-def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
-    # Nine decimals are far below any noise, and spare the reader 0.12473111299999999.
+def rounded(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Round to nine decimals, which are far below any noise, and spare the reader 0.12473111299999999."""
     return {name: value if value is None else round(value, 9) for name, value in numbers.items()}

@@ -5,7 +5,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +120,7 @@ class FoldStore:
             size -= freed
 
 
-def fold_keys(folds: Folds, *parts: Any) -> dict[Fold, str]:
+def fold_keys(folds: Folds, *parts: Any, which: Iterable[Fold] | None = None) -> dict[Fold, str]:
     """Give each fold a key of all that its training depends on.
 
     Parameters
@@ -130,12 +130,14 @@ def fold_keys(folds: Folds, *parts: Any) -> dict[Fold, str]:
     *parts : array, bytes, or anything with a faithful `repr`
         What all folds depend on: data, recipe, weights to start from. The code of a fold's training, the libraries, the
         processor and what chooses its instructions are added.
+    which : iterable of Fold, optional
+        Those to give keys for; all of `folds` by default.
     """
     settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(ROUNDING))
     common = (*parts, *_code(), sys.version_info[:2], libraries.installed(), _processor(), settings)
     digests = b"".join(map(_digest, common))
     keys = {}
-    for fold in folds:
+    for fold in folds if which is None else which:
         own = (*fold,), folds.training(fold), folds.held_out(fold)
         keys[fold] = _digest(digests + b"".join(map(_digest, own))).hex()[:32]
     return keys

@@ -35,7 +35,7 @@ class PredictFold:
     features: NDArray[np.float32] | None = None
 
     def __call__(self, fold: Fold, job: object, weights: Arrays) -> Arrays:
-        """Give float32 log-probabilities (n, classes): `held_out`, ascending by index, and `test` if there are any."""
+        """Give float32 log-probabilities (n, classes): `held_out`, ascending by index, and `test`, if there are any."""
         import torch
 
         from foldwise.learning import frozen, models, starting
@@ -60,7 +60,7 @@ class PredictFold:
             predicting = frozen.on_features(model, last[0])
             train, test = np.split(self.features, [len(train)])
         for name, images, chosen in (("held_out", train, held_out), ("test", test, None)):
-            if len(images):
+            if len(images if chosen is None else chosen):
                 found = log_probabilities(predicting, torch.from_numpy(images), augment, chosen)
                 predicted[name] = found.cpu().numpy()
         if not all(np.isfinite(values).all() for values in predicted.values()):

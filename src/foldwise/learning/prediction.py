@@ -20,6 +20,20 @@ def laid_out(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images.contiguous()
 
 
+def mean_logits(model: nn.Module, images: Tensor, augment: Literal["none", "shift"]) -> Tensor:
+    """Give the logits of a batch, (B, classes), on the model's device; `augment` is that of `log_probabilities`."""
+    if augment == "none":
+        output: Tensor = model(laid_out(images))
+        return output
+    height, width = images.shape[2:]
+    rows, columns = max_shift(height), max_shift(width)
+    padded = functional.pad(images, (columns, columns, rows, rows))
+    # Small images are moved by no pixel, and need to be looked at once.
+    corners = dict.fromkeys(((1 + down) * rows, (1 + right) * columns) for down, right in MOVES)
+    moved = [padded[:, :, down : down + height, right : right + width] for down, right in corners]
+    return torch.stack([mean_logits(model, each, "none") for each in moved]).mean(dim=0)
+
+
 @torch.inference_mode()
 def log_probabilities(
     model: nn.Module, images: Tensor, augment: Literal["none", "shift"] = "none", chosen: Tensor | None = None
@@ -45,26 +59,11 @@ def log_probabilities(
         Log-probabilities.
     """
     model.eval()
-
-    def logits(batch: Tensor) -> Tensor:
-        output: Tensor = model(laid_out(batch))
-        return output
-
-    def mean_logits(batch: Tensor) -> Tensor:
-        height, width = batch.shape[2:]
-        rows, columns = max_shift(height), max_shift(width)
-        padded = functional.pad(batch, (columns, columns, rows, rows))
-        # Small images are moved by no pixel, and need to be looked at once.
-        corners = dict.fromkeys(((1 + down) * rows, (1 + right) * columns) for down, right in MOVES)
-        moved = [padded[:, :, down : down + height, right : right + width] for down, right in corners]
-        return torch.stack([logits(images) for images in moved]).mean(dim=0)
-
-    predict = mean_logits if augment == "shift" else logits
     device = next(model.parameters()).device
     chosen = torch.arange(len(images), device=images.device) if chosen is None else chosen
     predicted = torch.empty(0)
     for start in range(0, len(chosen), BATCH_SIZE):
-        output = predict(images[chosen[start : start + BATCH_SIZE]].to(device)).float()
+        output = mean_logits(model, images[chosen[start : start + BATCH_SIZE]].to(device), augment).float()
         if start == 0:  # a small tensor kept of each batch would keep apart what is freed between them, gigabytes of it
             predicted = output.new_empty((len(chosen), output.shape[1]))
         predicted[start : start + BATCH_SIZE] = output

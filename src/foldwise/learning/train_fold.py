@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from foldwise.learning.training import Samples, Training
 
 # The curves by epoch; losses are means in nats per image, without label smoothing, so that they can be compared.
-EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+# `kept` is 1 for the epoch whose weights became the model's: under early stopping the best one, else the last.
+EPOCH_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept")
 
 # The networks whose first layer is frozen early unless the recipe says otherwise: a hidden layer lost 1.5 points by it.
 FROZEN_EARLY = ("compact", "wide")
@@ -77,6 +78,8 @@ class TrainFold:
         What the network starts from, under its own names; empty for fresh weights.
     features : (N + M, V, F) float32 array, optional
         What the frozen part of the network makes of the images; the last layer alone is then trained, on them.
+    epochs : int, optional
+        After how many of `train.epochs` the model is ready; by default after all, or where early stopping has it.
     """
 
     images: Images
@@ -84,11 +87,15 @@ class TrainFold:
     params: Params
     weights: Arrays
     features: NDArray[np.float32] | None = None
+    epochs: int | None = None
 
     @property
     def train(self) -> Train:
         """The recipe, with what it leaves open for this network filled in."""
-        if (train := self.params.train).freeze_first_layer_after is not None:
+        train = self.params.train
+        if self.epochs:
+            train = train.model_copy(update={"patience": 0})
+        if train.freeze_first_layer_after is not None:
             return train
         return train.model_copy(update={"freeze_first_layer_after": int(self.params.model.name in FROZEN_EARLY)})
 
@@ -111,7 +118,7 @@ class TrainFold:
         code = own_code.code() if any(map(is_own, (params.model.name, *self.train.augment))) else b""
         versions = libraries.optional("timm") if code or params.model.name.startswith("timm:") else ""
         features = None if self.features is None else self.features[: len(data.train_labels)]
-        rest = code, versions, features, device, len(data.classes), units
+        rest = code, versions, features, device, len(data.classes), units, self.epochs
         return recipe, *rest, *pixels, *(part for named in weights for part in named)
 
     @property
@@ -121,7 +128,7 @@ class TrainFold:
         frozen_from = train.freeze_first_layer_after or math.inf
         return [
             images / n * (FROZEN_COST if epoch >= frozen_from else 1.0)
-            for epoch, images in enumerate(images_by_epoch(train, n))
+            for epoch, images in enumerate(images_by_epoch(train, n)[: self.epochs])
         ]
 
     def __call__(self, fold: Fold, job: Job) -> Arrays | None:
@@ -152,14 +159,16 @@ class TrainFold:
             job.end_epoch(number, line, lambda: checkpoint.snapshot(training))
 
         try:
-            fit(training, samples, train, random, end_epoch, job.until)
+            fit(training, samples, train, random, end_epoch, job.until or self.epochs)
         except FoldwiseError as error:
             raise FoldwiseError(f"{fold}: {error}") from error
         if job.until is not None:
             job.keep(checkpoint.snapshot(training))
             return None
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
-        return weights | {"epochs": np.array(training.epochs), "losses": np.array(training.losses, dtype=np.float32)}
+        kept = training.best_epoch if train.patience else len(training.epochs) - 1
+        epochs = [[*row, float(number == kept)] for number, row in enumerate(training.epochs)]
+        return weights | {"epochs": np.array(epochs), "losses": np.array(training.losses, dtype=np.float32)}
 
     def _samples(self, fold: Fold) -> "Samples":
         """The fold's images, on the device where they fit."""
@@ -220,7 +229,6 @@ def _graphics() -> tuple[Any, ...]:
 def _describe(row: list[float], epochs: int) -> str:
     """One row of the curves by epoch in words."""
     epoch, loss, accuracy, held_out_loss, held_out_accuracy = row
-    return (
-        f"epoch {epoch:.0f}/{epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}  "
-        f"held out: loss {held_out_loss:.4f}  accuracy {held_out_accuracy:.4f}"
-    )
+    held_out = f"  held out: loss {held_out_loss:.4f}  accuracy {held_out_accuracy:.4f}"
+    training = f"epoch {epoch:.0f}/{epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}"
+    return training if math.isnan(held_out_loss) else training + held_out

@@ -259,7 +259,9 @@ def _check_finite(losses: Tensor, first_step: int, training: Training, train: Tr
 
 
 def _score(training: Training, samples: Samples, indices: NDArray[np.int64], train: Train) -> tuple[float, float]:
-    """Mean log loss in nats and accuracy on some images."""
+    """Mean log loss in nats and accuracy on some images, NaN where there are none."""
+    if not len(indices):
+        return math.nan, math.nan
     model = training.model
     chosen = torch.from_numpy(indices)
     predicted = log_probabilities(model, samples.images, chosen=chosen.to(samples.images.device))

@@ -54,10 +54,12 @@ class Form(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Pixels, (N, C, H, W) uint8, mapped; which of N files could be read; what was done to them, in words."""
+    """Pixels, (N, C, H, W) uint8, mapped; which of N files could be read, and what they were like; notes on them."""
 
     pixels: NDArray[np.uint8]
     whole: NDArray[np.bool_]
+    looks: NDArray[np.void]
+    form: Form
     notes: list[str]
 
 
@@ -79,24 +81,46 @@ def decode(folder: Path, names: Sequence[str], data: Data, target: Path) -> Deco
     FoldwiseError
         If files cannot be read and none is to be skipped; names the first ten.
     """
+    looks, broken = look(folder, names)
+    _check(broken, folder, names, data)
+    whole = np.ones(len(names), bool)
+    whole[list(broken)] = False
+    form = _form(looks[whole], data)
+    broken |= read(folder, names, form, target)
+    _check(broken, folder, names, data)
+    whole[list(broken)] = False
+    notes = [_done(looks[whole], form)]
+    if broken:
+        notes.append(f"{listed(broken, names)}; left out")
+    return Decoded(np.load(target, mmap_mode="r", allow_pickle=False), whole, looks[whole], form, notes)
+
+
+def look(folder: Path, names: Sequence[str]) -> tuple[NDArray[np.void], dict[int, str]]:
+    """Look at pictures, but not at their pixels where these tell nothing.
+
+    Returns
+    -------
+    looks : (N,) structured array
+        `height` and `width`, once it is turned as its EXIF says; `high`, the highest value of one of more than 8 bits;
+        whether it is `grey`, `clear` or `turned`.
+    broken : dict of int to str
+        Which cannot be read, and why.
+    """
     looks = np.zeros(len(names), _LOOK)
     broken: dict[int, str] = {}
     for start, (found, wrong) in _on_all_cores(_look_at, folder, names, "looked at"):
         looks[start : start + len(found)] = found
         broken |= {start + place: reason for place, reason in wrong.items()}
-    _check(broken, folder, names, data)
-    whole = np.ones(len(names), bool)
-    whole[list(broken)] = False
-    form = _form(looks[whole], data)
+    return looks, broken
+
+
+def read(folder: Path, names: Sequence[str], form: Form, target: Path) -> dict[int, str]:
+    """Read pictures in one form into an array on disk, (N, C, H, W) uint8; gives which cannot be read, and why."""
     files.mapped(target, (len(names), form.channels, form.height, form.width))
+    broken: dict[int, str] = {}
     for start, wrong in _on_all_cores(_read_into, folder, names, "read", form, target):
         broken |= {start + place: reason for place, reason in wrong.items()}
-    _check(broken, folder, names, data)
-    whole[list(broken)] = False
-    notes = [_done(looks[whole], form)]
-    if broken:
-        notes.append(f"{_listed(broken, names)}; left out")
-    return Decoded(np.load(target, mmap_mode="r", allow_pickle=False), whole, [note for note in notes if note])
+    return broken
 
 
 def _on_all_cores(
@@ -114,7 +138,7 @@ def _on_all_cores(
             yield start, result
             if time.monotonic() - told > _SECONDS_BETWEEN_LINES:
                 told = time.monotonic()
-                say(f"normalize: {min(start + _CHUNK, len(names)):,} of {len(names):,} files {what}")
+                say(f"  {min(start + _CHUNK, len(names)):,} of {len(names):,} files {what}")
     except BrokenProcessPool as error:
         raise FoldwiseError(f"a worker that reads images in {folder} was killed: is the memory short?") from error
     if n_jobs > 1:
@@ -296,12 +320,13 @@ def _done(looks: NDArray[np.void], form: Form) -> str:
 def _check(broken: dict[int, str], folder: Path, names: Sequence[str], data: Data) -> None:
     if broken and (data.broken == "error" or len(broken) == len(names)):
         raise FoldwiseError(
-            f"{folder}: {_listed(broken, names)}: mend or remove {'them' if len(broken) > 1 else 'it'}"
+            f"{folder}: {listed(broken, names)}: mend or remove {'them' if len(broken) > 1 else 'it'}"
             f"{', or set data.broken to skip' if data.broken == 'error' else ''}"
         )
 
 
-def _listed(broken: dict[int, str], names: Sequence[str]) -> str:
+def listed(broken: dict[int, str], names: Sequence[str]) -> str:
+    """Say which files cannot be used, and why, the first ten by name."""
     first = [printable(f"{names[place]} {broken[place]}") for place in sorted(broken)[:10]]
     more = f", and {len(broken) - 10:,} more" if len(broken) > 10 else ""
     return f"{len(broken):,} of {len(names):,} files cannot be used: {', '.join(first)}{more}"
