@@ -15,7 +15,7 @@ from foldwise.learning.prediction import mean_logits
 
 
 class Classifier(nn.Module):
-    """Give logits and probabilities, (B, classes), of raw pixels, (B, C, H, W) uint8; of several models also each one's.
+    """Give logits and probabilities, (B, classes), of raw pixels, (B, C, H, W) uint8; of several models each one's.
 
     Several models' probabilities are averaged, as for the ensemble on the test set, and the temperature comes after
     that: it then changes no class.

@@ -48,9 +48,9 @@ def _how_good(card: Card) -> str:
     ]
     if card.kind == "refit":
         lines.append(
-            f"That is of the procedure: models of the same recipe that learnt from {_share(known.k)} of these images, on "
-            "images that they had not seen. This model learnt from all of them, so none is left to measure it; more "
-            "images seldom harm, so it is expected to be as good or a little better. That is no promise."
+            f"That is of the procedure: models of the same recipe that learnt from {_share(known.k)} of these images, "
+            "on images that they had not seen. This model learnt from all of them, so none is left to measure it. More "
+            "images seldom harm, so it is expected to be as good or a little better; that is no promise."
         )
     else:
         lines.append(
@@ -58,8 +58,8 @@ def _how_good(card: Card) -> str:
             "better; by how much, only images that none of them has seen can tell."
         )
     lines.append(
-        f"On the test set this very model is right in **{_percent(card.test.accuracy)} %** ({card.test.errors:,} errors in "
-        f"{card.test.n:,} images); nothing was selected on it."
+        f"On the test set this very model is right in **{_percent(card.test.accuracy)} %**, with {card.test.errors:,} "
+        f"errors in {card.test.n:,} images; nothing was selected on it."
         if card.test
         else "There is no test set, so there is no figure of this very model."
     )

@@ -137,7 +137,7 @@ def fit(
         recipe = train.model_copy(update={"label_smoothing": 0.0}) if is_clean else train
         _train_epoch(training, samples, indices, recipe, streams, epoch, chained(()) if is_clean else augment)
         seen = training.seen[:2, torch.from_numpy(indices).to(training.seen.device)].mean(dim=1).tolist()
-        stride = 1 if epoch + 1 == train.epochs else math.ceil(len(samples.held_out) / WATCHED)
+        stride = 1 if epoch + 1 == train.epochs else max(1, math.ceil(len(samples.held_out) / WATCHED))
         training.epochs.append([epoch + 1, *seen, *_score(training, samples, samples.held_out[::stride], train)])
         if inner is not None:
             loss, _ = _score(training, samples, inner, train)
