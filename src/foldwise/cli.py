@@ -68,6 +68,17 @@ def _compare(options: argparse.Namespace) -> str:
     return reports.markdown(comparisons) if options.markdown else reports.text(comparisons)
 
 
+def _predict(options: argparse.Namespace) -> str:
+    from foldwise.delivery.predict import predict
+
+    found = predict(options.pictures, options.model, by_onnx=options.onnx)
+    text = found.csv() if options.csv else found.table()
+    if found.missing:
+        _write(f"{text}\n")
+        raise FoldwiseError(f"{found.missing}: mend or remove what is named")
+    return text
+
+
 def _points(text: str) -> float:
     try:
         value = float(text)
@@ -101,4 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="for programs; `verdict` is the answer")
     form.add_argument("--markdown", action="store_true", help="for pull requests")
     compare.set_defaults(command=_compare)
+    predict = commands.add_parser(
+        "predict",
+        help="what does the model say of a picture?",
+        description="Class and probability of pictures, by the model that `final.model` makes, calibrated.",
+    )
+    predict.add_argument("pictures", nargs="+", metavar="FILE_OR_FOLDER", help="pictures of any size and kind")
+    predict.add_argument("--model", type=Path, default=Path("model"), help="its folder (default: %(default)s)")
+    predict.add_argument("--csv", action="store_true", help="for programs and spreadsheets")
+    predict.add_argument("--onnx", action="store_true", help="by model.onnx, which starts sooner, not by PyTorch")
+    predict.set_defaults(command=_predict)
     return parser

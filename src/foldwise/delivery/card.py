@@ -13,7 +13,7 @@ from foldwise.data.images import Pictures
 CARD, PAGE, WEIGHTS, ONNX = "card.json", "card.md", "model.safetensors", "model.onnx"
 # Files that can run code where they are opened, which nothing here ever does.
 _UNSAFE = {".bin", ".ckpt", ".dill", ".joblib", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
-_AGAIN = "take the whole folder again, by `dvc checkout model` or `dvc artifacts get`"
+AGAIN = "take the whole folder again, by `dvc checkout model` or `dvc artifacts get`"
 
 
 class _Part(BaseModel):
@@ -144,7 +144,7 @@ def read(folder: Path) -> Card:
         return Card.model_validate(read_json(folder / CARD))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise FoldwiseError(f"{folder / CARD}: {where} is not as Foldwise writes it: {_AGAIN}") from error
+        raise FoldwiseError(f"{folder / CARD}: {where} is not as Foldwise writes it: {AGAIN}") from error
 
 
 def proved(folder: Path, card: Card, name: str) -> bytes:
@@ -153,9 +153,9 @@ def proved(folder: Path, card: Card, name: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise FoldwiseError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
+        raise FoldwiseError(f"{path} cannot be read ({error.strerror}): {AGAIN}") from error
     if digest(content) != card.sha256.get(name):
-        raise FoldwiseError(f"{path} is not the file that {CARD} beside it describes: {_AGAIN}")
+        raise FoldwiseError(f"{path} is not the file that {CARD} beside it describes: {AGAIN}")
     return content
 
 

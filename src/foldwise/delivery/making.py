@@ -31,7 +31,8 @@ from foldwise.delivery.card import (
     digest,
 )
 from foldwise.delivery.classifier import Classifier, classifier
-from foldwise.delivery.onnx_file import Session, exported
+from foldwise.delivery.onnx_file import exported
+from foldwise.delivery.session import Session
 from foldwise.delivery.words import page
 from foldwise.evaluation import calibration, scores
 from foldwise.evaluation.scores import Labels, LogProbabilities
@@ -140,7 +141,7 @@ def prove(classifier: Classifier, content: bytes, data: Images) -> Proof:
     """
     images = data.test_images if len(data.test_images) else data.train_images
     images = images[np.linspace(0, len(images) - 1, min(PROVED_ON, len(images))).astype(int)]
-    session, largest = Session(content), 0.0
+    session, largest = Session(content, data.shape, len(data.classes)), 0.0
     for start in range(0, len(images), BATCH_SIZE):
         batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
         with torch.inference_mode():

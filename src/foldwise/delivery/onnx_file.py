@@ -1,4 +1,4 @@
-"""A classifier as an ONNX file, by PyTorch's exporter, and the proof that it says the same."""
+"""A classifier as an ONNX file, by PyTorch's exporter."""
 
 import contextlib
 import io
@@ -6,16 +6,12 @@ import logging
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from foldwise.base.errors import FoldwiseError, first_line
 from foldwise.delivery.classifier import Classifier
+from foldwise.delivery.session import INPUT, OUTPUTS
 from foldwise.learning.networks import ImageForm
-
-INPUT = "pixels"
-OUTPUTS = ("logits", "probabilities", "folds")
 
 
 def exported(classifier: Classifier, form: ImageForm) -> bytes:
@@ -61,24 +57,3 @@ def _strip(message: Any) -> None:
         elif field.message_type:
             for part in value if field.is_repeated else (value,):
                 _strip(part)
-
-
-class Session:
-    """An ONNX file, ready to answer."""
-
-    def __init__(self, content: bytes, threads: int = 1) -> None:
-        """Load it; FoldwiseError, which leaves to the caller to say of which file, if it is none."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library's own errors have no common class
-            raise FoldwiseError("is not a whole ONNX file") from error
-
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give the probabilities, (B, classes), of (B, C, H, W) pixels."""
-        found: NDArray[np.float32] = self._session.run(["probabilities"], {INPUT: pixels})[0]
-        return found

@@ -1,5 +1,9 @@
 """`card.md`: the card for people to read."""
 
+from textwrap import indent
+
+import yaml
+
 from foldwise.delivery.card import Card, Scores
 
 NOTHING = """\
@@ -30,8 +34,8 @@ def _title(card: Card) -> str:
 
 def _type_this() -> str:
     return (
-        "    foldwise predict --model . PICTURE_OR_FOLDER...    # class and probability of each; --csv, --onnx\n"
-        "    make page                                          # in the repository: a page to draw on"
+        "    foldwise predict --model THIS_FOLDER PICTURE_OR_FOLDER...    # class and probability of each; or --csv\n"
+        "    make page                                                    # in the repository: a page to draw on"
     )
 
 
@@ -92,9 +96,9 @@ def _takes(card: Card) -> str:
 
 def _classes(card: Card) -> str:
     rows = [
-        " | ".join(
-            [f"| {_cell(each.name)}", f"{each.images:,}", *map(_score, (each.precision, each.recall, each.f1)), "|"]
-        )
+        f"| {_cell(each.name)} | {each.images:,} | "
+        + " | ".join(map(_score, (each.precision, each.recall, each.f1)))
+        + " |"
         for each in card.cross_validation.by_class
     ]
     head = "| class | training images | precision, % | recall, % | F1, % |\n| --- | --- | --- | --- | --- |"
@@ -119,8 +123,7 @@ def _audit(card: Card) -> str:
 
 
 def _recipe(card: Card) -> str:
-    lines = [f"    {section}.{name}: {value}" for section, of in card.recipe.items() for name, value in of.items()]
-    return "## Recipe\n\n" + "\n".join(lines)
+    return "## Recipe\n\n" + indent(yaml.safe_dump(card.recipe, sort_keys=False), "    ").rstrip()
 
 
 def _files(card: Card) -> str:
