@@ -62,6 +62,7 @@ RECIPE = {
     "evaluate.primary": "accuracy",
     "evaluate.augment": "none",
     "evaluate.temperature": False,
+    "final.model": "none",
     "compute.device": "cpu",
     "compute.threads_per_fold": 1,
     "compute.portable": False,
