@@ -34,7 +34,7 @@ RECIPE = {
 }
 # What a run leaves to Git, and what it leaves to DVC's cache.
 TRACKED = ("dvc.lock", "metrics", "plots")
-CACHED = ("data", "models", "curves", "predictions", "scores")
+CACHED = ("data", "models", "curves", "predictions", "scores", "model")
 # What would make a run of the tests depend on who runs them, or write coverage of the copy.
 FOREIGN = ("COV", "DVC", "FOLDWISE", "GIT", "MKL", "OMP", "OPENBLAS", "PYTEST", "PYTHON")
 

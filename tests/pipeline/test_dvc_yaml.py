@@ -22,7 +22,7 @@ PROVED = {"check", "download", "weights"}
 PARAMETERS_OF_NO_STAGE = {"compute.backend", "compute.n_jobs", "compute.gpus_per_fold", "compute.reuse_folds"}
 SOURCES = [*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "stages").glob("*.py"))]
 # Each imports from those before it.
-ROOMS = ("base", "sources", "data", "learning", "execution", "evaluation", "compare")
+ROOMS = ("base", "sources", "data", "learning", "execution", "evaluation", "delivery", "compare")
 # It changes how fast, never what.
 OF_NO_STAGE = PACKAGE / "ray_backend.py"
 
@@ -112,7 +112,7 @@ def test_no_dep_is_without_use(stage):
 
 
 def test_folders_keep_the_deps_short():
-    assert len([dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith(("src/", "stages/"))]) <= 35
+    assert len([dep for stage in STAGES.values() for dep in stage["deps"] if dep.startswith(("src/", "stages/"))]) <= 45
 
 
 def test_an_init_holds_no_code():

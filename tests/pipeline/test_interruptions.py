@@ -32,6 +32,7 @@ MOMENTS = {
     "train": 9,
     "evaluate": 4,
     "aggregate": 2,
+    "final": 1,
 }
 # The same for the death of one worker, where there are any.
 WORKERS = {"train": 13, "evaluate": 7}

@@ -80,7 +80,7 @@ def test_a_second_run_runs_nothing(repeated):
 
 def test_another_number_of_folds_is_one_override(three_folds):
     clone, told = three_folds
-    assert ran(told) == ["check", "split", "train", "evaluate", "aggregate"]
+    assert ran(told) == ["check", "split", "train", "evaluate", "aggregate", "final"]
     assert {path.stem for path in clone.root.glob("models/repeat-0/*")} == {"fold-0", "fold-1", "fold-2"}
 
 

@@ -77,7 +77,7 @@ def test_changed_data_train_all(repeated):
     assert repro(repeated, {"data.subset": 299}, "train") == FOLDS
 
 
-ALL = {"check", "download", "normalize", "split", "weights", "features", "train", "evaluate", "aggregate"}
+ALL = {"check", "download", "normalize", "split", "weights", "features", "train", "evaluate", "aggregate", "final"}
 EDITS = {
     "an error's words in base": (
         "src/foldwise/base/params.py",
@@ -89,28 +89,28 @@ EDITS = {
         "src/foldwise/learning/training.py",
         "raise it to 3 or more",
         "raise it",
-        {"features", "train", "evaluate"},
+        {"features", "train", "evaluate", "final"},
     ),
     "a progress line": (
         "src/foldwise/execution/jobs.py",
         "goes on after epoch",
         "continues after epoch",
-        {"features", "train", "evaluate"},
+        {"features", "train", "evaluate", "final"},
     ),
     "a network of one's own that is not used": (
         "own/networks.py",
         "nn.ReLU()",
         "nn.SiLU()",
-        {"features", "train", "evaluate"},
+        {"features", "train", "evaluate", "final"},
     ),
     "Ray's backend": ("src/foldwise/ray_backend.py", "HEAD_SECONDS = 15.0", "HEAD_SECONDS = 16.0", set()),
     "a report of compare": ("src/foldwise/compare/reports.py", "(no such parameter)", "(none)", set()),
-    "a plot": ("src/foldwise/evaluation/plots.py", '"font.size": 9', '"font.size": 8', {"aggregate"}),
+    "a plot": ("src/foldwise/evaluation/plots.py", '"font.size": 9', '"font.size": 8', {"aggregate", "final"}),
     "a score": (
         "src/foldwise/evaluation/scores.py",
         "decimals: int = 2",
         "decimals: int = 1",
-        {"evaluate", "aggregate"},
+        {"evaluate", "aggregate", "final"},
     ),
 }
 
@@ -128,7 +128,7 @@ def test_an_edit_that_trains_nothing_runs_the_stages_again_that_may_say_somethin
 def test_an_edit_of_the_training_loop_trains_all(repeated):
     loop = "src/foldwise/learning/training.py"
     edit(repeated, loop, "        optimizer.step()\n", "        optimizer.step()\n        optimizer.step()\n")
-    assert json.loads(repeated.dvc("status", "--json")).keys() == {"features", "train", "evaluate"}
+    assert json.loads(repeated.dvc("status", "--json")).keys() == {"features", "train", "evaluate", "final"}
     assert sorted(trained(repeated.dvc("repro", "train"))) == FOLDS
 
 
