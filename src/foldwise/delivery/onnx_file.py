@@ -36,17 +36,17 @@ def exported(classifier: Classifier, form: ImageForm) -> bytes:
                 dynamo=True,
                 verbose=False,
             )
+        assert program is not None
+        model = program.model_proto
+        model.ClearField("producer_version")
+        _strip(model)
+        return bytes(model.SerializeToString(deterministic=True))
     except Exception as error:  # a network is anybody's code
         reason = first_line(error.__cause__ or error)
         raise FoldwiseError(
             f"the network cannot be put into an ONNX file ({type(error).__name__}: {reason}): "
             "set final.model to none, or mend the network"
         ) from error
-    assert program is not None
-    model = program.model_proto
-    model.ClearField("producer_version")
-    _strip(model)
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _strip(message: Any) -> None:
