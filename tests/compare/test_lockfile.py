@@ -61,7 +61,15 @@ def test_each_output_has_its_stage_and_digest(lock):
 
 
 def test_parameters_have_full_names_however_they_were_recorded(lock):
-    assert lock.parameters == {"cv.k": 5, "cv.seed": 42, "train.lr": 0.1}
+    assert lock.parameters() == {"cv.k": 5, "cv.seed": 42, "train.lr": 0.1}
+
+
+def test_parameters_of_a_stage_that_has_not_run_again_do_not_hide_those_of_the_results():
+    lock = lock_with(
+        final={"cmd": "python final.py", "params": {"params.yaml": {"train.lr": 0.9, "final.model": "none"}}}
+    )
+    assert lock.parameters(["evaluate"])["train.lr"] == 0.1
+    assert lock.parameters(["evaluate"])["final.model"] == "none"
 
 
 def test_lineage_goes_back_from_a_stage_and_not_on_from_it(lock):

@@ -38,6 +38,14 @@ def test_its_bytes_are_the_same_whatever_the_workers_and_the_threads_asked_for(r
     assert clone.content("model") == before
 
 
+def test_a_page_beside_it_changes_nothing(refitted):
+    clone = refitted[0]
+    (clone.root / "model" / "page").mkdir()
+    (clone.root / "model" / "page" / "index.html").write_text("a page")
+    assert clone.dvc("status") == "Data and pipelines are up to date.\n"
+    shutil.rmtree(clone.root / "model" / "page")
+
+
 def test_it_is_taken_from_a_clone_and_asked_without_one(refitted, tmp_path):
     clone = refitted[0]
     clone.git("tag", "--annotate", "--message", "first", "classifier@v1.0.0")

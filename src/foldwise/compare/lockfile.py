@@ -103,10 +103,10 @@ class Lock(BaseModel):
             )
         return outputs[0]
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """All parameters that stages depend on."""
-        recorded = [values for stage in self.stages.values() for values in stage.params.values()]
+    def parameters(self, stages: Iterable[str] = ()) -> dict[str, Any]:
+        """All parameters that stages depend on; where others have not run again since, those of `stages` count."""
+        ordered = [*self.stages.values(), *(self.stages[name] for name in stages)]
+        recorded = [values for stage in ordered for values in stage.params.values()]
         return {name: value for values in recorded for name, value in _flat(values)}
 
     def lineage(self, *stages: str) -> list[str]:
@@ -132,7 +132,7 @@ class Lock(BaseModel):
 
     def sources(self, stages: Iterable[str]) -> dict[str, str]:
         """Digest of each source of `stages`, by path."""
-        others = {output.path for output in self.outputs()} | {self.parameters.get(OWN_IMAGES)}
+        others = {output.path for output in self.outputs()} | {self.parameters().get(OWN_IMAGES)}
         return {dep.path: dep.md5 for name in stages for dep in self.stages[name].deps if dep.path not in others}
 
     def changed(

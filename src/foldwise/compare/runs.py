@@ -106,7 +106,7 @@ def read(name: str, directory: Path) -> Run:
         return Run(
             name=name,
             commit=None if name == WORKSPACE else opened.commit,
-            parameters=lock.parameters,
+            parameters=lock.parameters(stages),
             sources=lock.sources(stages),
             digests={folder: output.md5 for folder, output in outputs.items()},
             changed=tuple(lock.changed(stages, opened.yaml, opened.digest)),
