@@ -16,7 +16,7 @@ test: .venv/installed lint
 test-all: .venv/installed
 	tests/browser/install.sh
 	tests/qemu/install.sh
-	pytest -m qemu --no-cov & emulated=$$!; pytest -n 2 --dist loadfile -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
+	pytest -m qemu --no-cov & emulated=$$!; pytest -n 3 --dist loadfile -m 'slow or browser or ray' --no-cov --durations=10 && wait $$emulated
 
 # The comparison with the alternatives, about an hour on two quiet cores, then the recipes on data of many kinds, about
 # half of one; QUICK=1: a few minutes, writes nothing.

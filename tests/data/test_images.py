@@ -62,6 +62,7 @@ def test_meta_json_says_what_the_arrays_hold(data, saved):
         "n_test": 5,
         "mean": list(data.mean),
         "std": list(data.std),
+        "pictures": {"heights": [4, 4], "widths": [3, 3], "grey": False, "coloured": True, "highest": 255},
     }
 
 

@@ -15,7 +15,7 @@ from foldwise.execution.fold_store import FoldStore, fold_keys
 from foldwise.execution.jobs import Job
 from foldwise.execution.schedule import Part
 from foldwise.learning import models
-from foldwise.learning.train_fold import FROZEN_COST, TrainFold
+from foldwise.learning.train_fold import EPOCH_COLUMNS, FROZEN_COST, TrainFold
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,7 +52,7 @@ def test_the_result_is_the_models_weights_and_the_curves(train, digits, paramete
 
 def test_there_is_one_row_an_epoch_and_one_loss_a_step(train):
     arrays = train()
-    assert (arrays["epochs"].shape, arrays["losses"].shape) == ((2, 5), (8,))
+    assert (arrays["epochs"].shape, arrays["losses"].shape) == ((2, 6), (8,))
 
 
 def test_a_fold_is_trained_to_the_same_bytes_again(train):
@@ -254,6 +254,7 @@ def test_a_fold_that_stops_early_in_its_first_part_gives_the_bytes_of_the_whole(
     assert train(stopping, until=19) is None
     parts = train(stopping)
     assert len(whole["epochs"]) < 19
+    assert np.flatnonzero(whole["epochs"][:, EPOCH_COLUMNS.index("kept")]).tolist() == [len(whole["epochs"]) - 2]
     assert same(whole, parts) == whole.keys() == parts.keys()
 
 

@@ -402,10 +402,10 @@ def test_progress_is_told_now_and_then(decode, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(joblib, "effective_n_jobs", lambda _: 1)
     decode()
     assert capsys.readouterr().err.splitlines() == [
-        "normalize: 2 of 3 files looked at",
-        "normalize: 3 of 3 files looked at",
-        "normalize: 2 of 3 files read",
-        "normalize: 3 of 3 files read",
+        "  2 of 3 files looked at",
+        "  3 of 3 files looked at",
+        "  2 of 3 files read",
+        "  3 of 3 files read",
     ]
 
 

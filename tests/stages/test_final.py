@@ -160,11 +160,6 @@ def test_a_model_that_was_trained_before_is_not_trained_again(final, refit, caps
     assert content(again) == content(refit)
 
 
-def test_bytes_are_equal_whatever_the_workers(final, refit):
-    again = final({"final.model": "refit", "compute.n_jobs": 2, "compute.reuse_folds": False})
-    assert content(again) == content(refit)
-
-
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -205,11 +200,10 @@ def test_without_a_test_set_the_card_says_so(digits, parameters, tmp_path):
         (digits.test_images[:0], digits.test_labels[:0]),
     )
     at = run_all(tmp_path, parameters(RECIPE), data)
-    for kind in ("refit", "ensemble"):
-        folder = tmp_path / kind
-        stage("final")(parameters(RECIPE | {"final.model": kind}), **{name: at[name] for name in INPUTS}, model=folder)
-        assert card.read(folder).test is None
-        assert "There is no test set" in (folder / "card.md").read_text()
+    folder, params = tmp_path / "model", parameters(RECIPE | {"final.model": "refit"})
+    stage("final")(params, **{name: at[name] for name in INPUTS}, model=folder)
+    assert card.read(folder).test is None
+    assert "There is no test set" in (folder / "card.md").read_text()
 
 
 def test_the_fold_of_all_images_holds_none_out(finished, digits):

@@ -70,8 +70,9 @@ def test_libraries_that_are_not_the_pinned_ones_are_told_at_the_start(train, cap
 
 def test_there_is_a_row_for_each_epoch_of_each_fold(train):
     table = pd.read_csv(train() / "curves" / "epochs.csv")
-    names = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+    names = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "kept"]
     assert table.columns.tolist() == ["repeat", "fold", "epoch", *names]
+    assert table["kept"].tolist() == 4 * [0, 1]
     expected = [(repeat, fold, epoch) for repeat in (0, 1) for fold in (0, 1) for epoch in (1, 2)]
     assert list(table[["repeat", "fold", "epoch"]].itertuples(index=False, name=None)) == expected
 

@@ -13,7 +13,7 @@ from foldwise.data.images import Pictures
 CARD, PAGE, WEIGHTS, ONNX = "card.json", "card.md", "model.safetensors", "model.onnx"
 # Files that can run code where they are opened, which nothing here ever does.
 _UNSAFE = {".bin", ".ckpt", ".dill", ".joblib", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
-AGAIN = "take the whole folder again, by `dvc checkout model` or `dvc get`"
+AGAIN = "take the whole folder again, by `dvc checkout model` or `dvc get CLONE model`"
 
 
 class _Part(BaseModel):

@@ -87,7 +87,7 @@ def _takes(card: Card) -> str:
         f"`model.onnx`: `pixels`, uint8, (B, {images.channels}, {images.height}, {images.width}), 0 to 255, not "
         "normalised; it gives `logits` and `probabilities`, (B, classes)"
         f"{', and `folds`, (B, models, classes)' if card.kind == 'ensemble' else ''}. Normalisation and temperature "
-        "are inside. `foldwise predict` brings any picture to that: turned as its EXIF says, on white where clear, "
+        "are inside. `foldwise predict FILE` brings any picture to that: turned as EXIF says, on white where clear, "
         f"{'grey' if images.channels == 1 else 'of three channels'}, {images.height} x {images.width}, {how}.\n\n"
         f"The pictures that it learnt from were {_sides(pictures.heights)} high, {_sides(pictures.widths)} wide, "
         f"{colours[pictures.grey, pictures.coloured]}."
