@@ -31,19 +31,28 @@ def executable():
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def _stroke(points, first, between, last):
+    yield first, points[0]
+    yield from ((between, point) for point in points)
+    yield last, points[-1]
+
+
 class Browser:
     """One page in a browser of its own: `answers` maps the addresses it may ask for to the bytes of a script.
+
+    It may ask for all that `site`, a server on this machine, has.
 
     Attributes
     ----------
     console : list of (level, text)
         What the page said, errors that nobody caught among it.
     refused : list of str
-        Addresses beyond `answers` and local files.
+        Addresses beyond `answers`, `site` and local files.
     """
 
-    def __init__(self, answers, profile: Path, seconds=120):
+    def __init__(self, answers, profile: Path, seconds=120, site="file:"):
         self.answers, self.console, self.refused = answers, [], []
+        self._allowed = ("file:", "data:", site)
         self._deadline = time.monotonic() + seconds
         self._number, self._events, self._rest = 0, deque(), b""
         hears, self._writes = os.pipe()
@@ -87,10 +96,10 @@ class Browser:
                     raise RuntimeError(f"{method}: {message['error']['message']}")
                 return message["result"]
 
-    def open(self, path: Path):
-        """Open a local page and wait until it is loaded."""
+    def open(self, page: Path | str):
+        """Open a local page, or one at an address, and wait until it is loaded."""
         self._events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while "Page.loadEventFired" not in self._events:
             self._receive()
 
@@ -100,6 +109,30 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"]["exception"].get("description", expression))
         return result["result"].get("value")
+
+    def wait_for(self, expression):
+        """Wait until a JavaScript expression is true, and give its value."""
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > self._deadline:
+                raise RuntimeError(f"never true: {expression}")
+            time.sleep(0.05)
+        return value
+
+    def drag(self, points):
+        """Press the mouse's button, move it over points (x, y) of the window, and let it go."""
+        for kind, (x, y) in _stroke(points, "mousePressed", "mouseMoved", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def swipe(self, points):
+        """Move a finger over points (x, y) of the window."""
+        for kind, (x, y) in _stroke(points, "touchStart", "touchMove", "touchEnd"):
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[] if kind == "touchEnd" else [{"x": x, "y": y}])
+
+    def press(self, key, code=0):
+        """Press a key and let it go; `code` is its virtual code, for keys that write nothing."""
+        text = {"text": key} if len(key) == 1 else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def _send(self, method, params):
         self._number += 1
@@ -144,7 +177,7 @@ class Browser:
                 "Fetch.fulfillRequest",
                 {"requestId": request, "responseCode": 200, "responseHeaders": headers, "body": body},
             )
-        elif url.startswith(("file:", "data:")):
+        elif url.startswith(self._allowed):
             self._send("Fetch.continueRequest", {"requestId": request})
         else:
             self.refused.append(url)
