@@ -1,10 +1,9 @@
 const at = (id) => document.getElementById(id)
-const canvas = at("canvas")
+const [canvas, held] = [at("canvas"), new Set()] // the arrow keys that are held
 const ARROWS = { ArrowLeft: [-0.03, 0], ArrowRight: [0.03, 0], ArrowUp: [0, -0.03], ArrowDown: [0, 0.03] }
-const held = new Set() // arrow keys
 let card, ort, session, isAsking, telling
 let picture, pixels // what takes the place of a drawing; what the model sees
-let path, box, pen = [0.5, 0.5] // the drawing and its [left, top, right, bottom]; the keyboard's pen; shares of the canvas
+let path, box, pen = [0.5, 0.5] // in shares of the canvas: the drawing; its left, top, right, bottom; the keyboard's pen
 
 const complain = (text) => Object.assign(at("wrong"), { textContent: text, hidden: !text })
 const percent = (share) => (share > 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`)
@@ -53,11 +52,12 @@ function resized(plane, rows, part, count, all) {
     const middle = (size - part) / 2 + (place + 0.5) * step
     const first = Math.max(0, Math.trunc(middle - reach + 0.5))
     const length = Math.min(size, Math.trunc(middle + reach + 0.5)) - first
-    const weights = Array.from({ length }, (_, i) => Math.max(0, 1 - Math.abs(first + i + 0.5 - middle) / reach))
-    const whole = weights.reduce((sum, weight) => sum + weight)
+    const raw = Array.from({ length }, (_, i) => Math.max(0, 1 - Math.abs(first + i + 0.5 - middle) / reach))
+    const whole = raw.reduce((sum, weight) => sum + weight)
+    const weights = raw.map((weight) => Math.round((weight / whole) * 2 ** 22) / 2 ** 22)
     const start = (((all - count) >> 1) + place) * rows // black is left around
     for (let y = 0; y < rows; y++)
-      out[start + y] = weights.reduce((sum, weight, i) => sum + weight * plane[y * size + first + i], 0) / whole
+      out[start + y] = Math.floor(weights.reduce((sum, weight, i) => sum + weight * plane[y * size + first + i], 0.5))
   }
   return out
 }
@@ -97,7 +97,7 @@ function change() {
   at("sight").getContext("2d").putImageData(seen, 0, 0)
   ;[at("hint").hidden, at("taken").hidden] = [pixels, !picture]
   if (session) complain("")
-  ask().catch((error) => complain(`The model does not run in this browser: ${error.message}`))
+  ask().catch((error) => complain(`The model does not run in this browser: ${error.message ?? error}`, (session = null)))
 }
 
 /** Ask about the newest pixels; those that come while the model is at work wait. */
@@ -186,9 +186,10 @@ function press(event) {
 function begin() {
   const { cross_validation: { accuracy, k, repeats }, data: { name }, images: { channels, width, height }, kind } = card
   const [mean, low, high] = ["mean", "ci95_low", "ci95_high"].map((key) => (100 * accuracy[key]).toFixed(2))
-  const [models, times] = [kind === "ensemble" ? "these" : "this one", repeats > 1 ? ` done ${repeats} times` : ""]
-  at("accuracy").textContent = `Models trained like ${models} were right on ${mean} % of the pictures held out in ${k}-fold `
-    + `cross-validation${times} (95 % interval ${low} to ${high} %), pictures like those of ${name}: yours may differ.`
+  const [models, alike] = [kind === "ensemble" ? "these" : "this one", `pictures like those of ${name}`]
+  const times = repeats > 1 ? ` done ${repeats} times` : ""
+  at("accuracy").textContent = `Models trained like ${models} were right on ${mean}\u00a0% of the pictures held out in `
+    + `${k}-fold cross-validation${times} (95\u00a0% interval ${low} to ${high}\u00a0%), ${alike}: yours may differ.`
   Object.assign(at("sight"), { width, height })
   if (channels === 1) {
     at("hint").textContent = "Draw here"
@@ -211,7 +212,7 @@ async function get(name) {
 }
 
 async function start() {
-  if (location.protocol === "file:") throw new Error("Not as a file: type python3 -m http.server -d model/page")
+  if (location.protocol === "file:") throw new Error("As a file it loads no model: type python3 -m http.server -d model/page")
   if (!self.WebAssembly) throw new Error("This browser runs no WebAssembly, which the model needs.")
   card = await (await get("card.json")).json()
   begin()

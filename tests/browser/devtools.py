@@ -126,13 +126,25 @@ class Browser:
     def swipe(self, points):
         """Move a finger over points (x, y) of the window."""
         for kind, (x, y) in _stroke(points, "touchStart", "touchMove", "touchEnd"):
-            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[] if kind == "touchEnd" else [{"x": x, "y": y}])
+            fingers = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
 
     def press(self, key, code=0):
-        """Press a key and let it go; `code` is its virtual code, for keys that write nothing."""
-        text = {"text": key} if len(key) == 1 else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+        """Press a key and let it go; `code` is its virtual one, which Chromium itself goes by."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
+
+    def drop(self, path: Path, x, y):
+        """Let go of a file over the window."""
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def choose(self, selector, path: Path):
+        """Give a file to an input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def _send(self, method, params):
         self._number += 1
