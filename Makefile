@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-all bench ray lint format lock clean
+.PHONY: repro test test-all bench page ray lint format lock clean
 
 repro: .venv/installed
 	dvc repro
@@ -23,6 +23,21 @@ test-all: .venv/installed
 bench: .venv/installed
 	python benchmarks/run.py $(if $(QUICK),--quick)
 	python benchmarks/robustness.py $(if $(QUICK),--only digits,--write)
+
+# The finished model as a page that any static server serves.
+MODEL = model
+ORT = page/node_modules/onnxruntime-web/dist
+page: $(MODEL)/model.onnx page/node_modules/.package-lock.json
+	@rm -rf $(MODEL)/.page.part && mkdir $(MODEL)/.page.part
+	@cp page/index.html page/app.js $(MODEL)/model.onnx $(MODEL)/card.json $(ORT)/ort-wasm-simd-threaded.wasm $(MODEL)/.page.part
+	@cp $(ORT)/ort.wasm.bundle.min.mjs $(MODEL)/.page.part/onnxruntime.js  # not every server knows what an .mjs is
+	@rm -rf $(MODEL)/page && mv $(MODEL)/.page.part $(MODEL)/page
+	@echo "$(MODEL)/page is made; to look at it: python3 -m http.server -d $(MODEL)/page"
+$(MODEL)/model.onnx:
+	@echo "There is no $@, which this makes: dvc exp run -S final.model=refit" >&2; exit 1
+page/node_modules/.package-lock.json: page/package-lock.json
+	@command -v npm >/dev/null || { echo "make page needs npm, which comes with Node.js" >&2; exit 1; }
+	cd page && npm ci --no-audit --no-fund --ignore-scripts && touch node_modules/.package-lock.json
 
 lint: .venv/installed
 	ruff check .

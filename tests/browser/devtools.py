@@ -31,19 +31,28 @@ def executable():
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def _stroke(points, first, between, last):
+    yield first, points[0]
+    yield from ((between, point) for point in points)
+    yield last, points[-1]
+
+
 class Browser:
     """One page in a browser of its own: `answers` maps the addresses it may ask for to the bytes of a script.
+
+    It may ask for all that `site`, a server on this machine, has.
 
     Attributes
     ----------
     console : list of (level, text)
         What the page said, errors that nobody caught among it.
     refused : list of str
-        Addresses beyond `answers` and local files.
+        Addresses beyond `answers`, `site` and local files.
     """
 
-    def __init__(self, answers, profile: Path, seconds=120):
+    def __init__(self, answers, profile: Path, seconds=120, site="file:"):
         self.answers, self.console, self.refused = answers, [], []
+        self._allowed = ("file:", "data:", site)
         self._deadline = time.monotonic() + seconds
         self._number, self._events, self._rest = 0, deque(), b""
         hears, self._writes = os.pipe()
@@ -87,10 +96,10 @@ class Browser:
                     raise RuntimeError(f"{method}: {message['error']['message']}")
                 return message["result"]
 
-    def open(self, path: Path):
-        """Open a local page and wait until it is loaded."""
+    def open(self, page: Path | str):
+        """Open a local page, or one at an address, and wait until it is loaded."""
         self._events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while "Page.loadEventFired" not in self._events:
             self._receive()
 
@@ -100,6 +109,42 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"]["exception"].get("description", expression))
         return result["result"].get("value")
+
+    def wait_for(self, expression):
+        """Wait until a JavaScript expression is true, and give its value."""
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > self._deadline:
+                raise RuntimeError(f"never true: {expression}")
+            time.sleep(0.05)
+        return value
+
+    def drag(self, points):
+        """Press the mouse's button, move it over points (x, y) of the window, and let it go."""
+        for kind, (x, y) in _stroke(points, "mousePressed", "mouseMoved", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def swipe(self, points):
+        """Move a finger over points (x, y) of the window."""
+        for kind, (x, y) in _stroke(points, "touchStart", "touchMove", "touchEnd"):
+            fingers = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
+
+    def press(self, key, code=0):
+        """Press a key and let it go; `code` is its virtual one, which Chromium itself goes by."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
+
+    def drop(self, path: Path, x, y):
+        """Let go of a file over the window."""
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def choose(self, selector, path: Path):
+        """Give a file to an input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def _send(self, method, params):
         self._number += 1
@@ -144,7 +189,7 @@ class Browser:
                 "Fetch.fulfillRequest",
                 {"requestId": request, "responseCode": 200, "responseHeaders": headers, "body": body},
             )
-        elif url.startswith(("file:", "data:")):
+        elif url.startswith(self._allowed):
             self._send("Fetch.continueRequest", {"requestId": request})
         else:
             self.refused.append(url)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Brings what tests/test_plots_page.py needs: Chromium from the distribution, and the scripts of DVC's page from npm.
+# Brings what the tests of pages need: Chromium from the distribution; from npm the scripts of DVC's page, and what runs
+# the model in that of `make page`.
 set -eu
 cd "$(dirname "$0")"
 
@@ -16,3 +17,5 @@ if [ -n "$missing" ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 fi
 npm ci --no-audit --no-fund
+cd ../../page
+npm ci --no-audit --no-fund --ignore-scripts
