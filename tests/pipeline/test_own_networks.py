@@ -22,7 +22,7 @@ FROZEN = {
     "normalize.scope": "dataset",
     "train.augment": "[flip, shift]",
 }
-NAMED = {"model.name": "torchvision:squeezenet1_1", "train.epochs": 1}
+NAMED = {"model.name": "torchvision:squeezenet1_1", "train.epochs": 1, "train.optimizer": "sgd"}
 MADE = ("data/features.npy", "models")
 MANY_THREADS = {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
 
