@@ -175,6 +175,11 @@ def test_names_that_steer_a_terminal_are_escaped(refit, tmp_path, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_a_name_that_is_no_utf_8_is_told(refit, tmp_path, capsys):
+    save(tmp_path / "a.png", noise(0)).rename(tmp_path / os.fsdecode(b"\xff.png"))
+    assert told(capsys, "--csv", "--model", refit, tmp_path).endswith("\\udcff.png' is no UTF-8 name: rename it\n")
+
+
 @pytest.mark.parametrize(
     ("place", "line"), [("gone.png", "there is no file or folder gone.png"), (".", ". has no pictures")]
 )

@@ -432,3 +432,10 @@ def test_a_picture_in_memory_is_brought_to_a_form(form):
     with Image.open(content) as image:
         found = pictures.pixels(image, pictures.Form(height, width, channels, "pad", 255))
     assert (found.shape, found.dtype) == ((channels, height, width), np.uint8)
+
+
+def test_a_file_whose_length_has_a_16_in_it_is_not_taken_for_one_of_16_bits(decode, tmp_path):
+    """Pillow keeps lengths and descriptors of JPEG 2000 files where it keeps the form of others' pixels."""
+    lengths = (save(tmp_path / "a.jp2", noise(width, 8, width, 3)).stat().st_size for width in range(8, 200))
+    assert any("16" in str(length) for length in lengths)
+    assert decode().whole.all()

@@ -108,7 +108,7 @@ def found(places: Sequence[str]) -> list[str]:
     Raises
     ------
     FoldwiseError
-        If one is not there, or a folder has none.
+        If one is not there, a folder has none, or a name is no UTF-8, which CSV could not hold.
     """
     names: list[str] = []
     for place in places:
@@ -122,6 +122,11 @@ def found(places: Sequence[str]) -> list[str]:
             endings = ", ".join(pictures.SUFFIXES)
             raise FoldwiseError(printable(f"{place} has no pictures: their names are to end in {endings}"))
         names += within
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise FoldwiseError(f"{name!a} is no UTF-8 name: rename it") from error
     return names
 
 

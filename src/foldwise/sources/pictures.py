@@ -236,9 +236,15 @@ def _look(image: Image.Image) -> tuple[int, int, int, bool, bool, bool]:
             raise _Refused(f"has values from {values.min()} to {high}, which are no 16 bits: save it with 8 or 16")
     elif image.mode == "F":
         raise _Refused("has fractions for pixels: save it with 8 or 16 bits")
-    elif any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # of which Pillow takes the upper eight
+    elif any("16" in mode for mode in _raw_modes(image)):  # of which Pillow takes the upper eight
         raise _Refused("has 16 bits in each of several channels: save it with 8")
     return height, width, high, _is_grey(image), _is_clear(image), orientation in range(2, 9)
+
+
+def _raw_modes(image: Image.Image) -> list[str]:
+    """How the pixels lie in the file; beside that Pillow keeps numbers, such as the file's length or its descriptor."""
+    kept = [tile[3] for tile in getattr(image, "tile", ())]
+    return [part for each in kept for part in (each if isinstance(each, tuple) else (each,)) if isinstance(part, str)]
 
 
 def _form(looks: NDArray[np.void], data: Data) -> Form:
