@@ -14,7 +14,6 @@ from foldwise.base.files import Arrays, encoded
 from foldwise.base.params import Params
 from foldwise.data.folds import Folds
 from foldwise.data.images import Images
-from foldwise.data.pixels import empty_border
 from foldwise.delivery.card import (
     CARD,
     ONNX,
@@ -99,14 +98,20 @@ def make(params: Params, data: Images, folds: Folds, members: Mapping[str, Array
     """
     prepare(params.compute.model_copy(update={"device": "cpu"}))
     weights = {member + name: array for member, own in members.items() for name, array in own.items()}
-    network = _network(params, data, list(members), known.out_of_fold)
-    made = classifier(network, form_of(data), weights)
-    content = {WEIGHTS: encoded(weights), ONNX: exported(made, form_of(data))}
-    channels, height, width = data.shape
+    form = form_of(data)
+    network = _network(params, form.border, list(members), known.out_of_fold, data.train_labels)
+    made = classifier(network, form, weights)
+    content = {WEIGHTS: encoded(weights), ONNX: exported(made, form)}
     card = Card(
         kind="refit" if params.final.model == "refit" else "ensemble",
         classes=list(data.classes),
-        images=Input(channels=channels, height=height, width=width, resize=params.data.resize, pictures=data.pictures),
+        images=Input(
+            channels=form.channels,
+            height=form.height,
+            width=form.width,
+            resize=params.data.resize,
+            pictures=data.pictures,
+        ),
         network=network,
         data=_trained(data, known.epochs),
         cross_validation=_cross_validation(folds, data, known),
@@ -119,15 +124,15 @@ def make(params: Params, data: Images, folds: Folds, members: Mapping[str, Array
     return content | {CARD: card.written(), PAGE: page(card).encode()}
 
 
-def _network(params: Params, data: Images, members: list[str], out_of_fold: LogProbabilities) -> Network:
+def _network(params: Params, border: int, members: list[str], out_of_fold: LogProbabilities, labels: Labels) -> Network:
     """The network, with the temperature that fits the out-of-fold log-probabilities."""
     return Network(
         name=params.model.name,
         options=params.model.options,
-        border=empty_border(data.train_images),
+        border=border,
         members=members,
         augment=params.evaluate.augment,
-        temperature=calibration.fit_temperature(*pool(out_of_fold, data.train_labels)),
+        temperature=calibration.fit_temperature(*pool(out_of_fold, labels)),
     )
 
 
