@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,11 @@ def _compare(options: argparse.Namespace) -> str:
     comparisons = compare_all(first, others, options.rope)
     if options.json:
         return json.dumps(reports.content(comparisons), indent=2, allow_nan=False)
-    return reports.markdown(comparisons) if options.markdown else reports.text(comparisons)
+    if options.markdown:
+        return reports.markdown(comparisons)
+    is_bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    return reports.text(comparisons, width, is_bold=is_bold)
 
 
 def _predict(options: argparse.Namespace) -> str:

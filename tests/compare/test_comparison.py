@@ -11,7 +11,6 @@ from statsmodels.stats.multitest import multipletests
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.compare.comparison import compare, compare_all
-from foldwise.evaluation.inference import Posterior
 
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
@@ -30,14 +29,26 @@ def corrected(differences, k):
     return mean, mean - half, mean + half, p
 
 
-@pytest.mark.parametrize(("b", "verdict"), [(BETTER, "better"), (WORSE, "worse"), (NOISE, "no_difference")])
+def by_image(a, b):
+    """The same of the images of one repeat, in folds of one size: whichever has the wider interval."""
+    first, second = (one.results.out_of_fold[0].argmax(axis=1) == one.results.labels for one in (a, b))
+    values = second.astype(float) - first
+    k = a.results.folds.description.k
+    folds = np.array([values[a.results.folds.assignments[0] == fold].mean() for fold in range(k)])
+    ways = (len(values) - 1, stats.sem(values) * np.sqrt(1 + k / (k - 1))), (k - 1, stats.sem(folds))
+    df, error = max(ways, key=lambda way: stats.t.ppf(0.975, way[0]) * way[1])
+    half, mean = stats.t.ppf(0.975, df) * error, values.mean()
+    return mean, mean - half, mean + half, 2 * stats.t.sf(abs(mean) / error, df), stats.t(df, mean, error)
+
+
+@pytest.mark.parametrize(("b", "verdict"), [(BETTER, "better"), (WORSE, "worse"), (NOISE, "undecided")])
 def test_the_verdict_follows_the_accuracies(b, verdict):
     assert compare(run(A), run(b, "b"), 0.1).verdict == verdict
 
 
 def test_the_verdict_follows_accuracy_where_other_scores_disagree():
     b = run(NOISE, "b", scores={"f1_macro": BETTER, "log_loss": WORSE, "roc_auc_macro": BETTER})
-    assert compare(run(A), b, 0.1).verdict == "no_difference"
+    assert compare(run(A), b, 0.1).verdict == "undecided"
 
 
 @pytest.mark.parametrize("primary", ["balanced_accuracy", "f1_macro", "roc_auc_macro"])
@@ -46,34 +57,55 @@ def test_the_verdict_follows_the_primary_score_of_a(primary):
     assert compare(run(A, primary=primary), b, 0.1).verdict == "better"
 
 
-@pytest.mark.parametrize(("b", "verdict"), [(BETTER, "worse"), (WORSE, "better"), (NOISE, "no_difference")])
+@pytest.mark.parametrize(("b", "verdict"), [(BETTER, "worse"), (WORSE, "better"), (NOISE, "undecided")])
 def test_a_lower_log_loss_is_better(b, verdict):
     compared = compare(run(A, primary="log_loss"), run(BETTER, "b", primary="log_loss", scores={"log_loss": b}), 0.1)
     assert compared.verdict == verdict
 
 
 def test_the_belief_that_b_is_better_is_that_of_a_lower_log_loss():
-    belief, mirrored = (
-        compare(run(A, primary=primary), run(NOISE, "b", primary=primary), 2.0).pairing.posterior
-        for primary in ("log_loss", "roc_auc_macro")
-    )
-    assert belief == Posterior(mirrored.p_better, mirrored.p_same, mirrored.p_worse)
+    pairing = compare(run(A, primary="log_loss"), run(NOISE, "b", primary="log_loss"), 2.0).pairing
+    higher = pairing.decisive.posterior(0.02)
+    assert (pairing.posterior.p_worse, pairing.posterior.p_better) == pytest.approx((higher.p_better, higher.p_worse))
+    assert higher.p_better > higher.p_worse
 
 
-@pytest.mark.parametrize(("primary", "steps"), [("accuracy", 1), ("f1_macro", 1), ("log_loss", 0)])
-def test_equal_primary_scores_leave_the_doubt_of_its_smallest_step(primary, steps):
-    test = compare(run(A, primary=primary), run(A, "b", primary=primary), 0.1).pairing.decisive
-    error = steps * np.sqrt(1 / 5) / SIZE * np.sqrt(1 / 5 + 1 / 4)
-    assert test.smallest_visible == pytest.approx(stats.t.ppf(0.975, 4) * error)
+@pytest.mark.parametrize(("b", "rope", "verdict"), [(A, 0.1, "practically_same"), (A, 0.01, "undecided")])
+def test_equal_accuracies_are_practically_the_same_within_what_one_image_makes(b, rope, verdict):
+    assert compare(run(A), run(b, "b"), rope).verdict == verdict
 
 
-def test_each_run_has_the_intervals_of_its_accuracy_and_of_the_primary_score_within_its_bounds():
-    a = run(A, primary="log_loss", scores={"log_loss": [0.1, 0.9, 0.1, 0.2, 3]})
-    intervals = compare(a, run(A, "b", primary="log_loss"), 0.1).a.intervals
-    mean, _, high, _ = corrected([0.1, 0.9, 0.1, 0.2, 3], k=5)
-    assert list(intervals) == ["accuracy", "log_loss"]
-    log_loss = intervals["log_loss"]
-    assert (log_loss.mean, log_loss.low, log_loss.high) == (pytest.approx(mean), 0, pytest.approx(high))
+@pytest.mark.parametrize(
+    ("b", "rope", "verdict"),
+    [
+        (BETTER, 10, "practically_same"),
+        (BETTER, 5, "better"),
+        (WORSE, 20, "practically_same"),
+        (WORSE, 10, "worse"),
+        (NOISE, 5, "practically_same"),
+        (NOISE, 1, "undecided"),
+    ],
+)
+def test_a_difference_wholly_within_the_rope_is_practically_none(b, rope, verdict):
+    assert compare(run(A), run(b, "b"), rope).verdict == verdict
+
+
+@pytest.mark.parametrize("rope", [0, 0.1, 1, 5, 10])
+@pytest.mark.parametrize("b", [BETTER, WORSE, NOISE, A])
+def test_what_is_better_or_worse_is_believed_to_be(b, rope):
+    found = compare(run(A), run(b, "b"), rope)
+    belief = found.pairing.posterior
+    sides = {"better": belief.p_better + belief.p_same, "worse": belief.p_worse + belief.p_same}
+    assert sides.get(found.verdict, 1) > 0.95
+    assert found.verdict != "practically_same" or belief.p_same > 0.95
+
+
+def test_each_run_has_the_estimates_of_its_accuracy_and_of_the_primary_score():
+    a = run(A, primary="f1_macro", scores={"f1_macro": [0.1, 0.9, 0.1, 0.2, 0.3]})
+    estimates = compare(a, run(A, "b", primary="f1_macro"), 0.1).a.estimates
+    mean, low, high, _ = corrected([0.1, 0.9, 0.1, 0.2, 0.3], k=5)
+    assert list(estimates) == ["accuracy", "f1_macro"]
+    assert (estimates["f1_macro"].mean, *estimates["f1_macro"].interval()) == pytest.approx((mean, low, high))
 
 
 def test_a_primary_score_that_differs_is_noted():
@@ -107,7 +139,7 @@ def test_a_primary_score_that_the_runs_have_in_other_folds_is_told():
 def test_a_score_that_an_older_version_did_not_write_counts_for_nothing_where_it_is_not_primary():
     b = run(BETTER, "old", scores={"balanced_accuracy": [np.nan] * 5, "f1_macro": [np.nan] * 5})
     compared = compare(run(A), b, 0.1)
-    assert (compared.b.means["f1_macro"], compared.pairing.tests["f1_macro"]) == (None, None)
+    assert (compared.b.means["f1_macro"], compared.pairing.estimates["f1_macro"]) == (None, None)
     assert compared.verdict == "better"
     assert "balanced_accuracy" not in compared.b.means
 
@@ -116,35 +148,40 @@ def test_mcnemar_does_not_decide():
     labels = run(A).results.labels
     right = 9 * np.eye(3, dtype=np.float32)[labels][None]
     compared = compare(run(A, out_of_fold=-right), run(NOISE, "b", out_of_fold=right), 0.1)
-    assert (compared.pairing.mcnemar.p < 1e-9, compared.verdict) == (True, "no_difference")
+    assert (compared.pairing.mcnemar.p < 1e-9, compared.verdict) == (True, "undecided")
 
 
-@pytest.mark.parametrize("score", ["accuracy", "log_loss"])
-def test_differences_of_one_repeat_are_those_of_the_corrected_t_test(score):
-    b = run(BETTER, "b", scores={"log_loss": WORSE})
-    test = compare(run(A), b, 0.1).pairing.tests[score]
-    expected = corrected(np.subtract(WORSE if score == "log_loss" else BETTER, A), k=5)
-    assert (test.mean, test.low, test.high, test.p) == pytest.approx(expected)
+def all_of(estimate):
+    return (estimate.mean, *estimate.interval(), estimate.p)
+
+
+def test_differences_of_one_repeat_are_those_of_the_images():
+    a, b = run(A), run(BETTER, "b", seed=1)
+    assert all_of(compare(a, b, 0.1).pairing.decisive) == pytest.approx(by_image(a, b)[:4])
+
+
+@pytest.mark.parametrize("score", ["f1_macro", "roc_auc_macro"])
+def test_differences_of_a_score_that_is_no_mean_over_images_are_those_of_the_corrected_t_test(score):
+    estimate = compare(run(A), run(BETTER, "b"), 0.1).pairing.estimates[score]
+    assert all_of(estimate) == pytest.approx(corrected(np.subtract(BETTER, A), k=5))
 
 
 def test_differences_of_repeats_are_those_of_the_corrected_t_test():
     a, b = np.random.default_rng(0).uniform(0.5, 1, (2, 12))
-    test = compare(run(a, repeats=3), run(b, "b", repeats=3), 0.1).pairing.decisive
-    assert (test.mean, test.low, test.high, test.p) == pytest.approx(corrected(b - a, k=4))
+    estimate = compare(run(a, repeats=3), run(b, "b", repeats=3), 0.1).pairing.decisive
+    assert all_of(estimate) == pytest.approx(corrected(b - a, k=4))
 
 
-def test_equal_accuracies_leave_the_doubt_of_one_image():
-    half = compare(run(A), run(A, "b"), 0.1).pairing.decisive.smallest_visible
-    # One image of a fold answered otherwise, of which 1 / k are expected to be: s = 1 / 1000 * sqrt(1 / 5)
-    error = np.sqrt(1 / 5) / SIZE * np.sqrt(1 / 5 + 1 / 4)
-    assert half == pytest.approx(stats.t.ppf(0.975, 4) * error)
+def test_equal_answers_leave_the_doubt_of_one_image():
+    estimate = compare(run(A), run(A, "b"), 0.1).pairing.decisive
+    error = 1 / (5 * SIZE) * np.sqrt(1 + 5 / 4)
+    assert (estimate.mean, estimate.half()) == pytest.approx((0, stats.t.ppf(0.975, 5 * SIZE - 1) * error))
 
 
-def test_probabilities_are_of_the_difference_in_accuracy_beyond_the_rope_in_points():
-    posterior = compare(run(A), run(NOISE, "b"), rope=2.0).pairing.posterior
-    mean, low, high, _ = corrected(np.subtract(NOISE, A), k=5)
-    scale = (high - low) / 2 / stats.t.ppf(0.975, 4)
-    belief = stats.t(4, mean, scale)
+def test_probabilities_are_of_the_difference_beyond_the_rope_in_points():
+    a, b = run(A), run(NOISE, "b", seed=1)
+    posterior = compare(a, b, rope=2.0).pairing.posterior
+    belief = by_image(a, b)[4]
     expected = belief.cdf(-0.02), belief.cdf(0.02) - belief.cdf(-0.02), belief.sf(0.02)
     assert (posterior.p_worse, posterior.p_same, posterior.p_better) == pytest.approx(expected)
 
@@ -160,26 +197,20 @@ def test_mcnemar_is_that_of_statsmodels_on_the_first_repeat():
 
 def test_folds_without_a_score_in_one_run_are_left_out_of_its_test():
     gap = [np.nan, *BETTER[1:]]
-    test = compare(run(A), run(BETTER, "b", scores={"roc_auc_macro": gap}), 0.1).pairing.tests["roc_auc_macro"]
+    test = compare(run(A), run(BETTER, "b", scores={"roc_auc_macro": gap}), 0.1).pairing.estimates["roc_auc_macro"]
     assert (test.mean, test.df) == (pytest.approx(np.mean(np.subtract(BETTER, A)[1:])), 3)
 
 
 def test_a_score_that_one_fold_alone_has_is_not_tested():
     lone = [0.9, *[np.nan] * 4]
     compared = compare(run(A), run(BETTER, "b", scores={"roc_auc_macro": lone}), 0.1)
-    assert compared.pairing.tests["roc_auc_macro"] is None
+    assert compared.pairing.estimates["roc_auc_macro"] is None
     assert compared.b.means["roc_auc_macro"] == 0.9
 
 
 def test_a_score_that_no_fold_has_has_no_mean():
     none = [np.nan] * 5
     assert compare(run(A, scores={"roc_auc_macro": none}), run(A, "b"), 0.1).a.means["roc_auc_macro"] is None
-
-
-def test_each_run_has_its_own_corrected_interval():
-    own = compare(run(A), run(BETTER, "b"), 0.1).b.intervals["accuracy"]
-    mean, low, high, _ = corrected(BETTER, k=5)
-    assert (own.mean, own.low, own.high) == pytest.approx((mean, low, min(high, 1)))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +280,7 @@ OTHERS = [BETTER, NOISE, WORSE, [0.93, 0.93, 0.94, 0.94, 0.93]]
 
 
 def test_several_are_adjusted_by_holms_method_as_statsmodels_does():
-    raw = [corrected(np.subtract(b, A), k=5)[3] for b in OTHERS]
+    raw = [by_image(run(A), run(b, "b"))[3] for b in OTHERS]
     adjusted = [found.pairing.p for found in compare_all(run(A), [run(b, "b") for b in OTHERS], 0.1)]
     assert adjusted == pytest.approx(multipletests(raw, method="holm")[1])
 
@@ -260,9 +291,9 @@ def test_runs_that_cannot_be_paired_do_not_count_among_the_several():
 
 
 def test_a_difference_that_holms_method_takes_away_is_no_difference():
-    slight = [0.915, 0.925, 0.925, 0.94, 0.905]
-    assert compare(run(A), run(slight, "b"), 0.1).verdict == "better"
-    assert {found.verdict for found in compare_all(run(A), [run(slight, "b")] * 5, 0.1)} == {"no_difference"}
+    slight = run([0.92, 0.935, 0.93, 0.945, 0.91], "b", seed=1)
+    assert compare(run(A), slight, 0.1).verdict == "better"
+    assert {found.verdict for found in compare_all(run(A), [slight] * 5, 0.1)} == {"undecided"}
 
 
 def with_groups(run, groups, units=None):

@@ -12,11 +12,12 @@ from dvc.cli.parser import get_main_parser
 from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
+from scipy import stats
 from small_runs import run
 
 from foldwise.compare import reports
 from foldwise.compare.comparison import compare, compare_all
-from foldwise.evaluation.inference import McNemar, Posterior
+from foldwise.evaluation.inference import Estimate, McNemar, Posterior
 
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
@@ -36,8 +37,10 @@ def compared(b=BETTER, name="more", **changes):
 
 def with_interval(mean, low, high, p=0.01):
     found = compared()
-    test = replace(found.pairing.decisive, mean=mean, low=low, high=high, smallest_visible=(high - low) / 2)
-    return replace(found, pairing=replace(found.pairing, decisive=test, p=p))
+    error = (high - low) / 2 / stats.t.ppf(0.975, 4999)
+    estimate = Estimate(mean, std=0.01, error=error, df=4999, scatter=error / 1.5)
+    pairing = replace(found.pairing, decisive=estimate, p=p, posterior=estimate.posterior(0.001))
+    return replace(found, pairing=pairing)
 
 
 @pytest.mark.parametrize(
@@ -45,10 +48,21 @@ def with_interval(mean, low, high, p=0.01):
     [
         (with_interval(0.0012, 0.0005, 0.0019), "B is better by 0.12 points (95% 0.05 to 0.19)"),
         (with_interval(-0.0012, -0.0019, -0.0005), "B is worse by 0.12 points (95% 0.05 to 0.19)"),
-        (with_interval(0.0012, 0.00002, 0.0024), "B is better by 0.120 points (95% 0.002 to 0.240)"),
+        (with_interval(0.0012, 0.00002, 0.0024), "B is better by 0.120 points (95% 0.001 to 0.239)"),
+        (
+            with_interval(0.0001, -0.0007, 0.0009, p=0.9),
+            "practically the same: B - A is +0.01 points (95% -0.07 to +0.09), within 0.1 points",
+        ),
         (
             with_interval(0.0001, -0.0014, 0.0016, p=0.9),
-            "no difference can be seen; with these folds one of 0.15 points or more would have been",
+            "undecided: B is better with 12.0%, worse with 7.5%, practically the same with 80.5%; a true difference of "
+            "0.19 points has an 80% chance of being seen with these folds, one of 0.16 with cv.repeats=3; "
+            "about 3 times as many images would decide it",
+        ),
+        (
+            with_interval(0.0012, -0.0001, 0.0025, p=0.07),
+            "undecided: B is better with 61.9%, worse with <0.1%, practically the same with 38.1%; a true difference "
+            "of 0.17 points has an 80% chance of being seen with these folds, one of 0.14 with cv.repeats=3",
         ),
     ],
 )
@@ -106,59 +120,60 @@ def test_the_command_to_run_again_gives_the_recipe_of_b_on_the_folds_of_a(tmp_pa
     assert (file, YAML(typ="safe").load(path)) == ("params.yaml", RECIPE | {"train": theirs["train"]})
 
 
-def test_the_same_predictions_are_no_difference_beyond_doubt():
+def test_the_same_predictions_are_practically_the_same_beyond_doubt():
     compared = compare(run(A, "main"), run(A, "b", digests={"predictions": "main"}), 0.1)
     assert compared.pairing.posterior == Posterior(p_worse=0, p_same=1, p_better=0)
-    assert reports.sentence(compared) == "no difference: A and B made the same predictions, to the bit"
+    assert reports.sentence(compared) == "practically the same: A and B made the same predictions, to the bit"
     told = reports.text([compared])
-    assert told.startswith("A and B made the same predictions, to the bit.\n\n")
+    assert told.startswith("practically the same: A and B made the same predictions, to the bit\n\n")
     assert "practically the same (within 0.1 points) 100.0%" in told
-    assert "would have been" not in told
 
 
 TEXT = """\
+B is better by 4.80 points (95% 3.76 to 5.84)
+
    run             folds  accuracy, %  95% interval
-A  main (0123456)  5      91.00        88.06 to 93.94
-B  more            5      95.80        94.24 to 97.36
+A  main (0123456)  5      91.00        89.04 to 92.96
+B  more            5      95.80        94.76 to 96.84
 
 parameter  A  B
 cv.k       5  (no such parameter)
 
 score                       A       B       B - A    95% interval        p
-accuracy, %                 91.00   95.80   +4.80    +3.24 to +6.36      0.001
+accuracy, %                 91.00   95.80   +4.80    +3.76 to +5.84      <0.001
 macro F1, %                 91.00   95.80   +4.80    +3.24 to +6.36      0.001
-log loss (lower is better)  0.9100  0.9580  +0.0480  +0.0324 to +0.0636  0.001
+log loss (lower is better)  0.9100  0.9580  +0.0480  +0.0328 to +0.0632  <0.001
 macro ROC AUC, %            91.000
 
-Same folds: paired t-tests, corrected for overlapping training sets.
+Same folds: paired, and corrected for overlapping training sets.
 
 Probability that B is better 80.0%, practically the same (within 0.1 points) 20.0%, worse <0.1%.
 
 Out of fold, 3 images are right in A alone and 14 in B alone: McNemar's exact p 0.013; it speaks of
-these models only, and does not decide.
-
-B is better by 4.80 points (95% 3.24 to 6.36)"""
+these models only, and does not decide."""
 
 
-def test_the_text_has_runs_parameters_scores_and_the_sentence_last():
+def test_the_text_has_the_answer_first_then_runs_parameters_and_scores():
     found = compared(scores={"roc_auc_macro": NONE})
     assert reports.text([found]) == TEXT
 
 
 BY_LOG_LOSS = """\
+B is worse by 0.0480 nats (95% 0.0376 to 0.0584)
+
    run  folds  log loss (lower is better)  95% interval
-A  a    5      0.9100                      0.8806 to 0.9394
-B  b    5      0.9580                      0.9424 to 0.9736
+A  a    5      0.9100                      0.8892 to 0.9308
+B  b    5      0.9580                      0.9373 to 0.9787
 
 No parameter differs.
 
 score                       A       B       B - A    95% interval        p
-accuracy, %                 91.00   91.20   +0.20    -2.86 to +3.26      0.865
+accuracy, %                 91.00   91.20   +0.20    -1.84 to +2.24      0.799
 macro F1, %                 91.00   91.20   +0.20    -2.86 to +3.26      0.865
-log loss (lower is better)  0.9100  0.9580  +0.0480  +0.0324 to +0.0636  0.001
+log loss (lower is better)  0.9100  0.9580  +0.0480  +0.0376 to +0.0584  <0.001
 macro ROC AUC, %            91.000  91.200  +0.200   -2.860 to +3.260    0.865
 
-Same folds: paired t-tests, corrected for overlapping training sets.
+Same folds: paired, and corrected for overlapping training sets.
 
 Probability that B is better <0.1%, practically the same (within 0.002 nats) <0.1%, worse >99.9%."""
 
@@ -167,7 +182,6 @@ def test_where_log_loss_is_primary_the_text_is_in_nats():
     a, b = run(A, primary="log_loss"), run(NOISE, "b", primary="log_loss", scores={"log_loss": BETTER})
     compared = compare(a, b, 0.2)
     assert reports.text([compared]).startswith(f"{BY_LOG_LOSS}\n\nOut of fold, ")
-    assert reports.sentence(compared) == "B is worse by 0.0480 nats (95% 0.0324 to 0.0636)"
 
 
 @pytest.mark.parametrize(
@@ -180,15 +194,13 @@ def test_where_log_loss_is_primary_the_text_is_in_nats():
 )
 def test_each_primary_score_has_the_first_table_and_the_sentence(primary, title, sentence):
     blocks = reports.text([compare(run(A, primary=primary), run(BETTER, "b", primary=primary), 0.1)]).split("\n\n")
-    assert blocks[0].splitlines()[0].split("  ")[2:4] == ["folds", title]
-    assert (title in blocks[2], blocks[-1]) == (True, sentence)
+    assert blocks[1].splitlines()[0].split("  ")[2:4] == ["folds", title]
+    assert (title in blocks[3], blocks[0]) == (True, sentence)
 
 
-def test_a_difference_in_log_loss_that_cannot_be_seen_is_in_nats():
+def test_an_undecided_difference_in_log_loss_is_in_nats():
     compared = compare(run(A, primary="log_loss"), run(NOISE, "b", primary="log_loss"), 0.1)
-    assert reports.sentence(compared) == (
-        "no difference can be seen; with these folds one of 0.0306 nats or more would have been"
-    )
+    assert "a true difference of 0.0227 nats has an 80% chance" in reports.sentence(compared)
 
 
 def test_json_names_the_primary_score_and_has_its_intervals():
@@ -203,12 +215,12 @@ def test_json_names_the_primary_score_and_has_its_intervals():
 
 def test_the_markdown_has_the_sentence_first_and_tables():
     blocks = reports.markdown([compared()]).split("\n\n")
-    assert blocks[0] == "**B is better by 4.80 points (95% 3.24 to 6.36)**"
+    assert blocks[0] == "**B is better by 4.80 points (95% 3.76 to 5.84)**"
     assert blocks[1].splitlines() == [
         "|  | run | folds | accuracy, % | 95% interval |",
         "|---|---|---|---|---|",
-        "| A | main (0123456) | 5 | 91.00 | 88.06 to 93.94 |",
-        "| B | more | 5 | 95.80 | 94.24 to 97.36 |",
+        "| A | main (0123456) | 5 | 91.00 | 89.04 to 92.96 |",
+        "| B | more | 5 | 95.80 | 94.76 to 96.84 |",
     ]
 
 
@@ -265,14 +277,14 @@ def test_near_certainty_is_not_rounded_to_certainty():
 
 
 MANY = """\
-   run             accuracy, %  B - A, points  95% interval    p      p, Holm  verdict
-A  main (0123456)  91.00
-B  more            95.80        +4.80          +3.24 to +6.36  0.001  0.002    better
-B  noise           91.20        +0.20          -2.86 to +3.26  0.865  0.865    no difference
-B  folds           95.80                                                       not paired
+run                what differs  accuracy, %  less A, points  95% interval    p, Holm  against A
+A: main (0123456)                91.00
+more               train.lr=0.1  95.80        +4.80           +3.76 to +5.84  <0.001   better
+noise              train.py      91.20        +0.20           -1.84 to +2.24  0.799    undecided
+folds                            95.80                                                 not paired
 
-Same folds: paired t-tests, corrected for overlapping training sets. Verdicts follow p adjusted by
-Holm's method for several comparisons; intervals are not adjusted.
+Same folds: paired, and corrected for overlapping training sets. Answers follow p adjusted by Holm's
+method for several comparisons; intervals are not adjusted.
 
 folds: not paired: the folds differ, so it cannot be said whether B is better; run both again with
 the same code and original files."""
@@ -281,20 +293,28 @@ the same code and original files."""
 def test_several_runs_are_judged_by_the_primary_score():
     a, b = run(A, "main", primary="log_loss"), run(BETTER, "more", primary="log_loss")
     rows = [re.split("  +", line) for line in reports.text(compare_all(a, [b, b], 0.1)).splitlines()]
-    assert rows[0][2:4] == ["log loss (lower is better)", "B - A, nats"]
-    assert rows[2][2:] == [
-        "0.9580",
-        "+0.0480",
-        "+0.0324 to +0.0636",
-        "0.001",
-        "0.002",
-        "worse",
-    ]
+    assert rows[0][2:4] == ["log loss (lower is better)", "less A, nats"]
+    assert (rows[2][1:3], rows[2][-1]) == (["0.9580", "+0.0480"], "worse")
+
+
+def test_what_differs_is_named_as_far_as_a_cell_holds_it():
+    parameters = {f"train.{name}": 1 for name in "abcd"} | {"data.subset": None}
+    a, b = run(A, "main"), run(NOISE, "many", parameters=parameters)
+    row = reports.text(compare_all(a, [b, b], 0.1)).splitlines()[2]
+    assert "  data.subset=(empty) train.a=1 train.b=1 and 2 more  " in row
 
 
 def several():
     a = run(A, "main", commit="0123456789")
-    return compare_all(a, [run(BETTER, "more"), run(NOISE, "noise"), run(BETTER, "folds", cv_seed=1)], 0.1)
+    return compare_all(
+        a,
+        [
+            run(BETTER, "more", parameters={"train.lr": 0.1}),
+            run(NOISE, "noise", sources={"train.py": "x"}),
+            run(BETTER, "folds", cv_seed=1),
+        ],
+        0.1,
+    )
 
 
 def test_several_runs_are_a_table_against_the_first():
@@ -303,24 +323,25 @@ def test_several_runs_are_a_table_against_the_first():
 
 def test_the_markdown_of_several_is_a_table_with_a_verdict_each():
     rows = reports.markdown(several()).split("\n\n")[0].splitlines()[2:]
-    assert [row.split(" | ")[-1] for row in rows] == [" |", "better |", "no difference |", "not paired |"]
+    assert [row.split(" | ")[-1] for row in rows] == [" |", "better |", "undecided |", "not paired |"]
 
 
 def test_json_has_the_verdict_and_the_sentence():
     found = json.loads(json.dumps(reports.content([compared()]), allow_nan=False))
-    assert (found["verdict"], found["sentence"]) == ("better", "B is better by 4.80 points (95% 3.24 to 6.36)")
+    assert (found["verdict"], found["sentence"]) == ("better", "B is better by 4.80 points (95% 3.76 to 5.84)")
 
 
 def test_json_has_the_differences_as_fractions():
-    found, test = compared(), compared().pairing.decisive
+    found, estimate = compared(), compared().pairing.decisive
+    low, high = estimate.interval()
     assert reports.content([found])["scores"]["accuracy"] == {
         "a": pytest.approx(0.91),
         "b": pytest.approx(0.958),
-        "difference": test.mean,
-        "ci95_low": test.low,
-        "ci95_high": test.high,
-        "p": test.p,
-        "smallest_visible": test.smallest_visible,
+        "difference": estimate.mean,
+        "ci95_low": low,
+        "ci95_high": high,
+        "p": estimate.p,
+        "smallest_visible": estimate.seen(),
     }
 
 
@@ -341,4 +362,4 @@ def test_json_of_differences_without_spread_is_whole():
 
 def test_json_of_several_has_a_verdict_each():
     found = json.loads(json.dumps(reports.content(several()), allow_nan=False))
-    assert [one["verdict"] for one in found["comparisons"]] == ["better", "no_difference", "not_paired"]
+    assert [one["verdict"] for one in found["comparisons"]] == ["better", "undecided", "not_paired"]

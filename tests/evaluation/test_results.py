@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+from small_results import small_results
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.evaluation.results import ENSEMBLE, OUT_OF_FOLD, HeldOut, Results
@@ -130,16 +133,48 @@ def test_the_step_is_that_of_the_smallest_fold_for_scores_that_count_answers(nam
     assert Results(**parts).step(SCORES[name]) == step
 
 
-def test_the_interval_is_of_the_folds_that_have_the_score_within_its_bounds(parts):
+def test_an_estimate_is_of_the_folds_that_have_the_score(parts):
     parts["scores"]["n"] = 40
-    parts["scores"]["log_loss"] = [0.1, np.nan, 0.5, 0.1]
-    interval = Results(**parts).interval(SCORES["log_loss"])
+    parts["scores"]["roc_auc_macro"] = [0.1, np.nan, 0.5, 0.1]
+    found = Results(**parts).estimate(SCORES["roc_auc_macro"])
     half = stats.t.ppf(0.975, 2) * np.std([0.1, 0.5, 0.1], ddof=1) * np.sqrt(1 / 3 + 1)
-    assert (interval.low, interval.high) == (0, pytest.approx(0.7 / 3 + half))
+    assert (found.mean, found.half()) == pytest.approx((0.7 / 3, half))
 
 
 @pytest.mark.parametrize("values", [[np.nan] * 4, [0.1, *[np.nan] * 3]])
-def test_a_score_of_fewer_than_two_folds_has_no_interval(values, parts):
+def test_there_is_no_estimate_of_a_score_of_fewer_than_two_folds(values, parts):
     parts["scores"]["n"] = 40
-    parts["scores"]["log_loss"] = values
-    assert Results(**parts).interval(SCORES["log_loss"]) is None
+    parts["scores"]["roc_auc_macro"] = values
+    assert Results(**parts).estimate(SCORES["roc_auc_macro"]) is None
+
+
+def known(score, run):
+    """What each image adds to a score, as SciPy and scikit-learn have it."""
+    if score == "accuracy":
+        return (run.out_of_fold[0].argmax(axis=1) == run.labels).astype(float)
+    answers = softmax(run.out_of_fold[0].astype(float), axis=1)
+    return np.array([log_loss([y], [p], labels=range(3)) for y, p in zip(run.labels, answers, strict=True)])
+
+
+@pytest.mark.parametrize("less", [False, True])
+@pytest.mark.parametrize("score", ["accuracy", "log_loss"])
+def test_a_single_k_fold_is_estimated_by_its_images(score, less):
+    run, other = small_results(mistakes=0.3), small_results(mistakes=0.1) if less else None
+    values = known(score, run) - (known(score, other) if other else 0)
+    found = run.estimate(SCORES[score], less=other)
+    of_folds = [values[run.folds.assignments[0] == fold].mean() for fold in range(3)]
+    by_images = stats.t.ppf(0.975, 119) * stats.sem(values) * np.sqrt(1 + 1 / 2 * 3)
+    by_folds = stats.t.ppf(0.975, 2) * stats.sem(of_folds)
+    assert (found.mean, found.half()) == pytest.approx((values.mean(), max(by_images, by_folds)), rel=1e-5)
+
+
+def test_units_are_the_images_of_an_estimate_where_they_are_known():
+    alone, units = small_results(), np.arange(180) // 3
+    together = replace(alone, folds=replace(alone.folds, all_units=units))
+    assert together.estimate(SCORES["accuracy"]).df == 39
+    assert alone.estimate(SCORES["accuracy"], less=together).df == 39
+
+
+def test_repeats_are_estimated_by_their_folds():
+    found = small_results(repeats=2).estimate(SCORES["accuracy"])
+    assert found.df == 5

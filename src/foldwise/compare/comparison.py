@@ -9,19 +9,10 @@ import numpy as np
 from foldwise.base.errors import FoldwiseError
 from foldwise.compare.lockfile import describe
 from foldwise.compare.runs import PRIMARY, Run
-from foldwise.evaluation.inference import (
-    McNemar,
-    MeanInterval,
-    PairedTest,
-    Posterior,
-    bayesian_t_test,
-    holm,
-    mcnemar,
-    paired_t_test,
-)
+from foldwise.evaluation.inference import Estimate, McNemar, Posterior, holm, mcnemar
 from foldwise.evaluation.scores import SCORES, Score
 
-Verdict = Literal["better", "worse", "no_difference", "not_paired"]
+Verdict = Literal["better", "worse", "practically_same", "undecided", "not_paired"]
 
 SIGNIFICANCE = 0.05
 IDENTICAL = "A and B made the same predictions, to the bit"
@@ -41,7 +32,7 @@ class Side:
         Folds of a repeat, and repeats.
     means : dict of str to float or None
         Mean of each score that is shown, over the folds that have it.
-    intervals : dict of str to MeanInterval
+    estimates : dict of str to Estimate
         Of this run alone, for the accuracy and the primary score.
     """
 
@@ -50,7 +41,7 @@ class Side:
     k: int
     repeats: int
     means: dict[str, float | None]
-    intervals: dict[str, MeanInterval]
+    estimates: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -59,12 +50,12 @@ class Pairing:
 
     Attributes
     ----------
-    tests : dict of str to PairedTest or None
-        Corrected paired t-test of each score that is shown; None where fewer than two folds have it in both runs.
-    decisive : PairedTest
+    estimates : dict of str to Estimate or None
+        Of the difference in each score that is shown; None where fewer than two folds have it in both runs.
+    decisive : Estimate
         That of the primary score.
     p : float
-        Of the decisive test, adjusted where several runs are compared with A: it decides the verdict.
+        Of the decisive one, adjusted where several runs are compared with A: it decides whether one is better.
     posterior : Posterior
         Of the difference in the primary score.
     mcnemar : McNemar
@@ -73,12 +64,13 @@ class Pairing:
         Whether predictions and primary scores are the same to the bit: then there is nothing to doubt.
     """
 
-    tests: dict[str, PairedTest | None]
-    decisive: PairedTest
+    estimates: dict[str, Estimate | None]
+    decisive: Estimate
     p: float
     posterior: Posterior
     mcnemar: McNemar
     identical: bool
+    test_train_ratio: float
 
 
 @dataclass(frozen=True)
@@ -115,11 +107,16 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """What the corrected paired test on the primary score says at the 5 % level."""
+        """What the interval of the difference in the primary score says.
+
+        Within the region that does not matter: practically the same. Else, where 0 is not in it: better or worse.
+        """
         if self.pairing is None:
             return "not_paired"
+        if self.pairing.identical or max(map(abs, self.pairing.decisive.interval())) <= self.rope / 100:
+            return "practically_same"
         if self.pairing.p >= SIGNIFICANCE:
-            return "no_difference"
+            return "undecided"
         return "better" if self.primary.sign * self.pairing.decisive.mean > 0 else "worse"
 
 
@@ -170,16 +167,16 @@ def compare_all(first: Run, others: Sequence[Run], rope: float) -> list[Comparis
 
 
 def _side(run: Run, a: Run) -> Side:
-    intervals = {}
+    estimates = {}
     for score in (SCORES["accuracy"], a.results.primary):
-        interval = run.results.interval(score)
-        if interval is None:
+        estimate = run.results.estimate(score)
+        if estimate is None:
             raise _undefined(run, a)
-        intervals[score.name] = interval
+        estimates[score.name] = estimate
     values = {score.name: run.results.values(score) for score in a.results.shown}
     means = {name: float(known.mean()) if len(known) else None for name, known in values.items()}
     folds = run.results.folds.description
-    return Side(run.name, run.commit, folds.k, folds.repeats, means, intervals)
+    return Side(run.name, run.commit, folds.k, folds.repeats, means, estimates)
 
 
 def _undefined(run: Run, a: Run) -> FoldwiseError:
@@ -190,32 +187,25 @@ def _undefined(run: Run, a: Run) -> FoldwiseError:
 
 
 def _pair(a: Run, b: Run, rope: float) -> Pairing:
-    primary, ratio, step = a.results.primary, a.results.test_train_ratio, a.results.step
-    differences = {
-        score: (b.results.scores[score.name] - a.results.scores[score.name]).dropna().to_numpy(dtype=np.float64)
-        for score in a.results.shown
-    }
-    tests = {
-        score.name: paired_t_test(values, ratio, resolution=step(score)) if len(values) > 1 else None
-        for score, values in differences.items()
-    }
-    decisive = tests[primary.name]
+    primary = a.results.primary
+    estimates = {score.name: b.results.estimate(score, less=a.results) for score in a.results.shown}
+    decisive = estimates[primary.name]
     if decisive is None:
         raise _undefined(b, a)
-    identical = _identical(a, b) and not differences[primary].any()
-    improvements = primary.sign * differences[primary]
-    belief = bayesian_t_test(improvements, ratio, rope, resolution=step(primary))
+    identical = _identical(a, b) and not (b.results.scores[primary.name] - a.results.scores[primary.name]).any()
+    improvement = replace(decisive, mean=primary.sign * decisive.mean)
     # McNemar's test supposes that images are independent: of those that are not, the first speaks for its unit.
     known = a if b.results.folds.all_units is None else b  # older runs tell nothing of units
     first = np.unique(known.results.folds.units, return_index=True)[1]
     a_right, b_right = (run.results.out_of_fold[0, first].argmax(axis=1) == run.results.labels[first] for run in (a, b))
     return Pairing(
-        tests=tests,
+        estimates=estimates,
         decisive=decisive,
         p=decisive.p,
-        posterior=Posterior(p_worse=0.0, p_same=1.0, p_better=0.0) if identical else belief,
+        posterior=Posterior(p_worse=0.0, p_same=1.0, p_better=0.0) if identical else improvement.posterior(rope),
         mcnemar=mcnemar(a_right, b_right),
         identical=identical,
+        test_train_ratio=a.results.test_train_ratio,
     )
 
 

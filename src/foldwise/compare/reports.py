@@ -1,46 +1,79 @@
 """Comparisons in words: for the console, for pull requests (Markdown) and for programs (JSON)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from textwrap import fill
 from typing import Any
 
-from foldwise.compare.comparison import IDENTICAL, Comparison, Side
+from foldwise.compare.comparison import IDENTICAL, Comparison, Pairing, Side
 from foldwise.compare.overrides import setting
-from foldwise.evaluation.inference import PairedTest
+from foldwise.evaluation.inference import Estimate, repeated
 from foldwise.evaluation.scores import SCORES, Score
 
 Table = list[tuple[str, ...]]
 Block = str | Table
 
-_METHOD = "Same folds: paired t-tests, corrected for overlapping training sets."
+_METHOD = "Same folds: paired, and corrected for overlapping training sets."
+_REPEATS = (2, 3, 4, 5, 6, 8, 10)
+# Of a terminal.
+_COLOURS = {"better": 32, "worse": 31, "practically_same": 36, "undecided": 33, "not_paired": 35}
 
 
 def sentence(comparison: Comparison) -> str:
-    """Say plainly what the corrected paired test on the primary score says, or why there is none."""
+    """Give the answer: what the interval of the difference in the primary score says, or why there is none."""
     if comparison.pairing is None:
         what = "folds" if comparison.unlike == ("folds",) else "data"
         return f"not paired: the {what} differ, so it cannot be said whether B is better; {_remedy(comparison)}"
     if comparison.pairing.identical:
-        return f"no difference: {IDENTICAL}"
-    score, test = comparison.primary, comparison.pairing.decisive
-    if comparison.verdict == "no_difference":
-        (visible,) = _shown(score, test.smallest_visible)
-        return f"no difference can be seen; with these folds one of {visible} {score.unit} or more would have been"
-    by, least, most = _shown(score, abs(test.mean), *sorted([abs(test.low), abs(test.high)]))
+        return f"practically the same: {IDENTICAL}"
+    score, estimate = comparison.primary, comparison.pairing.decisive
+    low, high = estimate.interval()
+    match comparison.verdict:
+        case "practically_same":
+            by, least, most = _shown(score, estimate.mean, low, high, sign="+")
+            return (
+                f"practically the same: B - A is {by} {score.unit} (95% {least} to {most}), within {_rope(comparison)}"
+            )
+        case "undecided":
+            return f"undecided: {_undecided(comparison, comparison.pairing)}"
+    by, least, most = _shown(score, abs(estimate.mean), *sorted([abs(low), abs(high)]))
     return f"B is {comparison.verdict} by {by} {score.unit} (95% {least} to {most})"
 
 
-def text(comparisons: Sequence[Comparison]) -> str:
-    """Report on one comparison at length, or on several with one A in a table, for the console."""
-    blocks = [_aligned(block) if isinstance(block, list) else _wrapped(block) for block in _blocks(comparisons)]
+def _undecided(comparison: Comparison, pairing: Pairing) -> str:
+    """Say how likely each side is, what would be seen, and what would decide it."""
+    score, belief, now = comparison.primary, pairing.posterior, pairing.decisive
+    k, done = comparison.a.k, comparison.a.repeats
+    later = {r: repeated(now, done * k, r * k, pairing.test_train_ratio) for r in _REPEATS if r > done}
+    enough = next((r for r, estimate in later.items() if estimate.half() < abs(now.mean)), None)
+    # The correction leaves a floor that no number of repeats gets below.
+    shown = enough or next((r for r, estimate in later.items() if estimate.seen() < 0.9 * now.seen()), None)
+    seen, then = _shown(score, now.seen(), later[shown].seen() if shown else now.seen())
+    parts = [
+        f"B is better with {_percent(belief.p_better)}, worse with {_percent(belief.p_worse)}, practically the same "
+        f"with {_percent(belief.p_same)}",
+        f"a true difference of {seen} {score.unit} has an 80% chance of being seen with these folds"
+        + (f", one of {then} with cv.repeats={shown}" if shown else ""),
+    ]
+    if not enough:
+        way = max(abs(now.mean), comparison.rope / 100 - abs(now.mean))  # to be seen, or to be seen to be none
+        times = math.ceil((now.half() / way) ** 2) if way else math.inf
+        parts.append(f"{f'about {times} times as many' if times < 100 else 'only far more'} images would decide it")
+    return "; ".join(parts)
+
+
+def text(comparisons: Sequence[Comparison], width: int = 100, *, is_bold: bool = False) -> str:
+    """Report on one comparison at length, the answer first, or on several with one A in a table, for the console."""
+    blocks = [_aligned(block) if isinstance(block, list) else _wrapped(block, width) for block in _blocks(comparisons)]
     if len(comparisons) == 1:
-        blocks.append(sentence(comparisons[0]))
+        answer = _wrapped(sentence(comparisons[0]), width)
+        blocks.insert(0, f"\033[1;{_COLOURS[comparisons[0].verdict]}m{answer}\033[0m" if is_bold else answer)
     return "\n\n".join(blocks)
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
-    """Report as `text` does, in GitHub's Markdown, the sentence first."""
+    """Report as `text` does, in GitHub's Markdown."""
     blocks = [_piped(block) if isinstance(block, list) else block for block in _blocks(comparisons)]
     if len(comparisons) == 1:
         blocks.insert(0, f"**{sentence(comparisons[0])}**")
@@ -50,8 +83,9 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
 def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Report for `json.dumps`; more than one comparison stand in a list under `comparisons`.
 
-    Scores and their differences (B's less A's) are fractions or nats, `rope` is in hundredths; None is what cannot be
-    had, as are all differences under the verdict `not_paired`.
+    Scores and their differences (B's less A's) are fractions or nats, `rope` is in hundredths, a difference of
+    `smallest_visible` has an 80 % chance of being seen; None is what cannot be had, as are all differences under the
+    verdict `not_paired`.
     """
     if len(comparisons) > 1:
         return {"comparisons": [_content(comparison) for comparison in comparisons]}
@@ -62,15 +96,16 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     pairing = comparison.pairing
     scores = {}
     for name in comparison.a.means:
-        test = pairing.tests[name] if pairing else None
+        found = pairing.estimates[name] if pairing else None
+        low, high = found.interval() if found else (None, None)
         scores[name] = {
             "a": comparison.a.means[name],
             "b": comparison.b.means[name],
-            "difference": test and test.mean,
-            "ci95_low": test and test.low,
-            "ci95_high": test and test.high,
-            "p": test and test.p,
-            "smallest_visible": test and test.smallest_visible,
+            "difference": found and found.mean,
+            "ci95_low": low,
+            "ci95_high": high,
+            "p": found and found.p,
+            "smallest_visible": found and found.seen(),
         }
     return {
         "verdict": comparison.verdict,
@@ -90,9 +125,14 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
-    content = asdict(side)
-    content.update(content.pop("intervals"))
+    content = asdict(side) | {name: _interval(SCORES[name], found) for name, found in side.estimates.items()}
+    del content["estimates"]
     return content
+
+
+def _interval(score: Score, estimate: Estimate) -> dict[str, float]:
+    low, high = estimate.interval(bounds=score.bounds)
+    return {"mean": estimate.mean, "std": estimate.std, "low": low, "high": high}
 
 
 def _blocks(comparisons: Sequence[Comparison]) -> Iterator[Block]:
@@ -108,8 +148,6 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[Block]:
 
 def _one(comparison: Comparison) -> Iterator[Block]:
     sides, primary = {"A": comparison.a, "B": comparison.b}, comparison.primary
-    if comparison.pairing and comparison.pairing.identical:
-        yield f"{IDENTICAL}."
     yield [
         ("", "run", "folds", _heading(primary), "95% interval"),
         *((letter, _name(side), _folds(side), *_own(side, primary)) for letter, side in sides.items()),
@@ -124,16 +162,16 @@ def _one(comparison: Comparison) -> Iterator[Block]:
     if comparison.pairing is None:
         yield "Each interval is of its own run; whether they overlap is no test."
         return
-    tests = {SCORES[name]: test for name, test in comparison.pairing.tests.items()}
+    found = {SCORES[name]: estimate for name, estimate in comparison.pairing.estimates.items()}
     yield [
         ("score", "A", "B", "B - A", "95% interval", "p"),
-        *((_heading(score), *_means(comparison, score), *_difference(score, test)) for score, test in tests.items()),
+        *((_heading(score), *_means(comparison, score), *_difference(score, one)) for score, one in found.items()),
     ]
     yield _METHOD
     belief, answers = comparison.pairing.posterior, comparison.pairing.mcnemar
     yield (
         f"Probability that B is better {_percent(belief.p_better)}, practically the same "
-        f"(within {primary.scale * comparison.rope / 100:g} {primary.unit}) {_percent(belief.p_same)}, worse "
+        f"(within {_rope(comparison)}) {_percent(belief.p_same)}, worse "
         f"{_percent(belief.p_worse)}."
     )
     where = "Out of fold" if comparison.a.repeats == 1 else "Out of fold, in the first repeat"
@@ -145,17 +183,24 @@ def _one(comparison: Comparison) -> Iterator[Block]:
 
 def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
     first, primary = comparisons[0].a, comparisons[0].primary
-    difference = f"B - A, {primary.unit}"
-    rows: Table = [("", "run", _heading(primary), difference, "95% interval", "p", "p, Holm", "verdict")]
-    rows.append(("A", _name(first), _own(first, primary)[0], "", "", "", "", ""))
+    difference = f"less A, {primary.unit}"
+    rows: Table = [("run", "what differs", _heading(primary), difference, "95% interval", "p, Holm", "against A")]
+    rows.append((f"A: {_name(first)}", "", _own(first, primary)[0], "", "", "", ""))
     for comparison in comparisons:
         b, pairing = comparison.b, comparison.pairing
-        test = (*_difference(primary, pairing.decisive), _p(pairing.p)) if pairing else ("", "", "", "")
-        rows.append(("B", _name(b), _own(b, primary)[0], *test, comparison.verdict.replace("_", " ")))
+        found = (*_difference(primary, pairing.decisive)[:2], _p(pairing.p)) if pairing else ("", "", "")
+        answer = comparison.verdict.replace("_", " ")
+        rows.append((_name(b), _differing(comparison), _own(b, primary)[0], *found, answer))
     yield rows
-    yield f"{_METHOD} Verdicts follow p adjusted by Holm's method for several comparisons; intervals are not adjusted."
+    yield f"{_METHOD} Answers follow p adjusted by Holm's method for several comparisons; intervals are not adjusted."
     unpaired = [comparison for comparison in comparisons if comparison.pairing is None]
     yield from (f"{comparison.b.name}: {sentence(comparison)}." for comparison in unpaired)
+
+
+def _differing(comparison: Comparison) -> str:
+    """What differs from A, as far as a cell holds it."""
+    names = [f"{name}={_value(both, 'b')}" for name, both in comparison.parameters.items()] or list(comparison.sources)
+    return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _remedy(comparison: Comparison) -> str:
@@ -183,8 +228,8 @@ def _heading(score: Score) -> str:
 
 
 def _own(side: Side, score: Score) -> tuple[str, str]:
-    own = side.intervals[score.name]
-    mean, low, high = _shown(score, own.mean, own.low, own.high)
+    own = side.estimates[score.name]
+    mean, low, high = _shown(score, own.mean, *own.interval(bounds=score.bounds))
     return mean, f"{low} to {high}"
 
 
@@ -194,11 +239,15 @@ def _means(comparison: Comparison, score: Score) -> tuple[str, str]:
     return a, b
 
 
-def _difference(score: Score, test: PairedTest | None) -> tuple[str, str, str]:
-    if test is None:
+def _difference(score: Score, estimate: Estimate | None) -> tuple[str, str, str]:
+    if estimate is None:
         return "", "", ""
-    mean, low, high = _shown(score, test.mean, test.low, test.high, sign="+")
-    return mean, f"{low} to {high}", _p(test.p)
+    mean, low, high = _shown(score, estimate.mean, *estimate.interval(), sign="+")
+    return mean, f"{low} to {high}", _p(estimate.p)
+
+
+def _rope(comparison: Comparison) -> str:
+    return f"{comparison.primary.scale * comparison.rope / 100:g} {comparison.primary.unit}"
 
 
 def _shown(score: Score, *values: float, sign: str = "") -> list[str]:
@@ -224,8 +273,8 @@ def _value(both: dict[str, Any], side: str) -> str:
     return "(empty)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _wrapped(line: str) -> str:
-    return fill(line, 100, break_long_words=False, break_on_hyphens=False)
+def _wrapped(line: str, width: int) -> str:
+    return fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _aligned(table: Table) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from foldwise.base.errors import FoldwiseError
 from foldwise.data.folds import Folds
 from foldwise.evaluation import scores
-from foldwise.evaluation.inference import MeanInterval, mean_interval
+from foldwise.evaluation.inference import Estimate, corrected_t, image_t
 from foldwise.evaluation.scores import SCORES, Labels, LogProbabilities, Score
 
 OUT_OF_FOLD = "out of fold"
@@ -79,12 +79,28 @@ class HeldOut:
         """The score of each fold that has it."""
         return self.scores[score.name].dropna().to_numpy(dtype=np.float64)
 
-    def interval(self, score: Score) -> MeanInterval | None:
-        """Corrected interval of the mean over the folds that have the score; None where fewer than two have."""
-        values = self.values(score)
-        if len(values) < 2:
+    def estimate(self, score: Score, less: "HeldOut | None" = None) -> Estimate | None:
+        """Estimate a score, or by how much it is above that of another run on the same folds.
+
+        By the images of a single k-fold where the score is a mean over them, else by the folds alone; None where fewer
+        than two folds have it.
+        """
+        of_folds = self.scores[score.name] - (less.scores[score.name] if less else 0)
+        known, step = of_folds.dropna().to_numpy(dtype=np.float64), self.step(score)
+        if len(known) < 2:
             return None
-        return mean_interval(values, self.test_train_ratio, resolution=self.step(score), bounds=score.bounds)
+        if score.of_image is None or len(self.folds.assignments) > 1:
+            return corrected_t(known, self.test_train_ratio, resolution=step)
+        first, *others = (score.of_image(run.out_of_fold[0], run.labels) for run in (self, less) if run)
+        older = less is not None and self.folds.all_units is None  # which tell nothing of units
+        return image_t(
+            known,
+            first - sum(others),
+            self.folds.assignments[0],
+            self.test_train_ratio,
+            units=(less if older and less else self).folds.units,
+            resolution=step,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

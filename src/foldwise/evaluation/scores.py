@@ -42,6 +42,8 @@ class Score:
         How many are shown.
     always_shown : bool
         Whether plots and tables show it also where it is not the primary score.
+    of_image : callable, optional
+        Takes what `function` takes, gives (n,) float64 whose mean is the score; of none that is no mean over images.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Score:
     unit: str = "points"
     decimals: int = 2
     always_shown: bool = True
+    of_image: Callable[[LogProbabilities, Labels], NDArray[np.float64]] | None = None
 
     @property
     def heading(self) -> str:
@@ -151,6 +154,15 @@ def _from_answers(metric: Callable[..., float], **options: object) -> Callable[[
     return lambda log_probabilities, labels: float(metric(labels, log_probabilities.argmax(axis=1), **options))
 
 
+def _right(log_probabilities: LogProbabilities, labels: Labels) -> NDArray[np.float64]:
+    return np.asarray(log_probabilities.argmax(axis=1) == labels, dtype=np.float64)
+
+
+def _loss(log_probabilities: LogProbabilities, labels: Labels) -> NDArray[np.float64]:
+    of_label = probabilities(log_probabilities)[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(of_label, np.finfo(np.float64).eps))  # as scikit-learn has it
+
+
 def _balanced_accuracy(labels: Labels, predicted: NDArray[np.int64]) -> float:
     # scikit-learn's own warns where a class is predicted that has no images.
     return float(metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
@@ -170,9 +182,15 @@ def _roc_auc_macro(log_probabilities: LogProbabilities, labels: Labels) -> float
 SCORES = {
     score.name: score
     for score in (
-        Score("accuracy", "accuracy", _from_answers(metrics.accuracy_score)),
+        Score("accuracy", "accuracy", _from_answers(metrics.accuracy_score), of_image=_right),
         Score("balanced_accuracy", "balanced accuracy", _from_answers(_balanced_accuracy), always_shown=False),
-        Score("f1_micro", "micro F1", _from_answers(metrics.f1_score, average="micro"), always_shown=False),
+        Score(
+            "f1_micro",
+            "micro F1",
+            _from_answers(metrics.f1_score, average="micro"),
+            always_shown=False,
+            of_image=_right,
+        ),
         Score("f1_macro", "macro F1", _from_answers(metrics.f1_score, average="macro", zero_division=0)),
         Score(
             "log_loss",
@@ -184,6 +202,7 @@ SCORES = {
             scale=1,
             unit="nats",
             decimals=4,
+            of_image=_loss,
         ),
         Score("roc_auc_macro", "macro ROC AUC", _roc_auc_macro, counts_answers=False, decimals=3),
     )

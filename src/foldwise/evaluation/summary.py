@@ -61,8 +61,8 @@ def _over_folds(results: Results, score: Score) -> dict[str, Any]:
     spread = _spread(results, score.name)
     if score.name != "accuracy" and score != results.primary:
         return spread
-    interval = results.interval(score)
-    low, high = (interval.low, interval.high) if interval else (None, None)
+    estimate = results.estimate(score)
+    low, high = estimate.interval(bounds=score.bounds) if estimate else (None, None)
     return spread | rounded({"ci95_low": low, "ci95_high": high})
 
 

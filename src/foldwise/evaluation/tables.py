@@ -91,10 +91,11 @@ def fold_scores(results: HeldOut) -> pd.DataFrame:
     folds = _named_folds(results.scores)
     rows = []
     for score in results.shown:
-        if interval := results.interval(score):
+        if estimate := results.estimate(score):
+            low, high = estimate.interval(bounds=score.bounds)
             known = folds.loc[folds[score.name].notna(), ["fold", score.name]].rename(columns={score.name: "score"})
             known.insert(1, "measure", score.heading)
-            rows.append(known.assign(mean=interval.mean, low=interval.low, high=interval.high))
+            rows.append(known.assign(mean=estimate.mean, low=low, high=high))
     return pd.concat(rows)
 
 
