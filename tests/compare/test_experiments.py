@@ -1,0 +1,123 @@
+"""Many runs of a small repository, read from Git's and DVC's own files, against what DVC itself gives."""
+
+import shutil
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_repository
+
+from foldwise.base.errors import FoldwiseError
+from foldwise.compare import experiments, runs
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """For tests that change nothing."""
+    return small_repository.copy(tmp_path_factory, tmp_path_factory.mktemp("experiments") / "small")
+
+
+@pytest.fixture
+def mine(tmp_path_factory, tmp_path):
+    return small_repository.copy(tmp_path_factory, tmp_path / "mine")
+
+
+def assert_equal(found, expected):
+    for field in fields(expected):
+        if field.name != "results":
+            assert getattr(found, field.name) == getattr(expected, field.name), field.name
+    ours, theirs = found.results, expected.results
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    np.testing.assert_array_equal(ours.out_of_fold, theirs.out_of_fold)
+    np.testing.assert_array_equal(ours.folds.assignments, theirs.folds.assignments)
+    np.testing.assert_array_equal(ours.folds.units, theirs.folds.units)
+    pd.testing.assert_frame_equal(ours.scores, theirs.scores)
+
+
+@pytest.mark.parametrize("name", ["main", "HEAD", "seed-1", "unskilled", "four", "workspace"])
+def test_a_run_is_what_dvc_gives(small, name):
+    (found,), left_out = experiments.read(small.root, [name])
+    assert left_out == {}
+    assert_equal(found, runs.read(name, small.root))
+
+
+def test_what_changed_after_a_run_is_what_dvc_gives(mine):
+    (mine.root / "code.py").write_text("print(1)\n")
+    text = (mine.root / "params.yaml").read_text()
+    (mine.root / "params.yaml").write_text(text.replace("skill: 2.0", "skill: 3e-05"))
+    mine.git("commit", "--quiet", "--all", "--message", "code")
+    (found,), _ = experiments.read(mine.root, ["main"])
+    assert found.changed == ("code.py", "train.skill")
+    assert_equal(found, runs.read("main", mine.root))
+
+
+def test_by_default_they_are_head_and_all_experiments(small):
+    found, left_out = experiments.read(small.root)
+    assert ([run.name for run in found], left_out) == (["HEAD", "four", "seed-1", "unskilled"], {})
+
+
+def test_what_else_dvc_keeps_among_the_experiments_is_none(mine):
+    mine.git("update-ref", "refs/exps/stash/00/1", "HEAD")
+    mine.git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
+    mine.git("update-ref", "refs/exps/celery/stash", "HEAD")
+    assert [run.name for run in experiments.read(mine.root)[0]] == ["HEAD", "four", "seed-1", "unskilled"]
+
+
+def test_nothing_is_written(small):
+    before = small.snapshot()
+    experiments.read(small.root)
+    assert small.snapshot() == before
+
+
+def test_results_that_only_a_remote_has_are_brought_by_dvc(mine, tmp_path):
+    mine.add_remote(tmp_path / "store")
+    shutil.copytree(mine.root / ".dvc/cache", tmp_path / "store")
+    shutil.rmtree(mine.root / ".dvc/cache")
+    (found,), _ = experiments.read(mine.root, ["seed-1"])
+    assert found.parameters["train.seed"] == 1
+
+
+def without_results(mine, name):
+    (digest,) = {run.digests["predictions"] for run in experiments.read(mine.root, [name])[0]}
+    (mine.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
+
+
+def test_an_experiment_without_results_is_left_out_with_the_reason(mine):
+    without_results(mine, "unskilled")
+    found, left_out = experiments.read(mine.root)
+    assert [run.name for run in found] == ["HEAD", "four", "seed-1"]
+    assert "predictions/out_of_fold.npy is neither in the cache nor on a remote" in left_out["unskilled"]
+
+
+def test_a_run_that_was_named_and_has_no_results_is_refused(mine):
+    without_results(mine, "unskilled")
+    with pytest.raises(FoldwiseError, match=r"^unskilled: predictions/out_of_fold.npy is neither"):
+        experiments.read(mine.root, ["main", "unskilled"])
+
+
+def test_a_damaged_result_is_told_as_dvc_does(mine):
+    (run,), _ = experiments.read(mine.root, ["seed-1"])
+    folder = mine.root / ".dvc/cache/files/md5"
+    for path in folder.rglob("*"):
+        if path.is_file() and run.digests["predictions"].startswith(path.parent.name + path.name[:5]):
+            path.chmod(0o644)
+            path.write_text("[]")
+    assert "damaged" in experiments.read(mine.root)[1]["seed-1"]
+
+
+def test_a_torn_lock_file_is_told(mine):
+    (mine.root / "dvc.lock").write_text("stages: [\n")
+    mine.git("commit", "--quiet", "--all", "--message", "torn")
+    with pytest.raises(FoldwiseError, match=r"^HEAD: dvc.lock is not valid YAML"):
+        experiments.read(mine.root)
+
+
+def test_an_unknown_name_is_told(small):
+    with pytest.raises(FoldwiseError, match=r"^nobody: no such Git revision or experiment"):
+        experiments.read(small.root, ["nobody"])
+
+
+def test_outside_a_repository_that_is_told(tmp_path):
+    with pytest.raises(FoldwiseError, match="no Git repository with DVC here: run this inside a clone"):
+        experiments.read(tmp_path)
