@@ -269,6 +269,15 @@ def test_select_finds_the_experiments_on_the_folds_of_head(tmp_path_factory, tmp
     assert printed(capsys, "select", "main", "--markdown").startswith("**there was no choice: main is the only run")
 
 
+@pytest.mark.parametrize("words", [("compare", "main", "seed-1"), ("select",)])
+def test_a_picture_is_drawn_beside_what_is_said(tmp_path_factory, tmp_path, monkeypatch, capsys, words):
+    small = small_repository.copy(tmp_path_factory, tmp_path / "small")
+    monkeypatch.chdir(small.root)
+    said = printed(capsys, *words)
+    assert printed(capsys, *words, "--plot", "drawn/it.png") == said
+    assert Path("drawn/it.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_select_refuses_named_runs_on_other_folds_in_one_line(tmp_path_factory, tmp_path, monkeypatch, capsys):
     small = small_repository.copy(tmp_path_factory, tmp_path / "small")
     monkeypatch.chdir(small.root)

@@ -64,6 +64,10 @@ def _compare(options: argparse.Namespace) -> str:
     here = _here()
     first, *others = [runs.read(name, here) for name in names]
     comparisons = compare_all(first, others, options.rope)
+    if options.plot:
+        from foldwise.compare import pictures
+
+        pictures.write(pictures.of_comparisons(comparisons), options.plot)
     if options.json:
         return json.dumps(reports.content(comparisons), indent=2, allow_nan=False)
     if options.markdown:
@@ -81,6 +85,10 @@ def _select(options: argparse.Namespace) -> str:
         left_out |= dict.fromkeys(others, "on other folds or data than HEAD")
         found = [run for run in found if run.name not in others]
     selection = select(found)
+    if options.plot:
+        from foldwise.compare import pictures
+
+        pictures.write(pictures.of_selection(selection), options.plot)
     if options.json:
         return json.dumps(rankings.content(selection, left_out), indent=2, allow_nan=False)
     if options.markdown:
@@ -159,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         form = command.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help=f"for programs; `{answer}` is the answer")
         form.add_argument("--markdown", action="store_true", help="for pull requests")
+        command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it as well")
     predict = commands.add_parser(
         "predict",
         help="what does the model say of a picture?",

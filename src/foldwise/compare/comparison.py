@@ -71,6 +71,7 @@ class Pairing:
     mcnemar: McNemar
     identical: bool
     test_train_ratio: float
+    of_folds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
     decisive = estimates[primary.name]
     if decisive is None:
         raise _undefined(b, a)
-    identical = _identical(a, b) and not (b.results.scores[primary.name] - a.results.scores[primary.name]).any()
+    of_folds = b.results.scores[primary.name] - a.results.scores[primary.name]
+    identical = _identical(a, b) and not of_folds.any()
     improvement = replace(decisive, mean=primary.sign * decisive.mean)
     # McNemar's test supposes that images are independent: of those that are not, the first speaks for its unit.
     known = a if b.results.folds.all_units is None else b  # older runs tell nothing of units
@@ -206,6 +208,7 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
         mcnemar=mcnemar(a_right, b_right),
         identical=identical,
         test_train_ratio=a.results.test_train_ratio,
+        of_folds=tuple(of_folds.dropna()),
     )
 
 
