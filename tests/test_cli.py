@@ -266,7 +266,7 @@ def test_select_finds_the_experiments_on_the_folds_of_head(tmp_path_factory, tmp
     assert found["left_out"] == {"four": "on other folds or data than HEAD"}
     assert found["allowing_for_the_choice"]["draws"] == 1000
     assert printed(capsys, "select").startswith(f"{found['best']} is the best of 3: accuracy ")
-    assert printed(capsys, "select", "main", "--markdown").startswith("**there was no choice: main is the only run")
+    assert printed(capsys, "select", "main", "--markdown").startswith("**there was no choice: main is the only one")
 
 
 @pytest.mark.parametrize("words", [("compare", "main", "seed-1"), ("select",)])

@@ -69,7 +69,7 @@ def _compare(options: argparse.Namespace) -> str:
 
         pictures.write(pictures.of_comparisons(comparisons), options.plot)
     if options.json:
-        return json.dumps(reports.content(comparisons), indent=2, allow_nan=False)
+        return json.dumps(reports.content(comparisons), indent=2, allow_nan=False, default=str)
     if options.markdown:
         return reports.markdown(comparisons)
     return reports.text(comparisons, _width(), is_bold=_is_bold())
@@ -77,20 +77,21 @@ def _compare(options: argparse.Namespace) -> str:
 
 def _select(options: argparse.Namespace) -> str:
     from foldwise.compare import experiments, rankings
-    from foldwise.compare.selection import is_paired, select
+    from foldwise.compare.selection import select, why_not
 
     found, left_out = experiments.read(_here(), options.revisions)
     if not options.revisions:
-        others = [run.name for run in found if not is_paired(found[0], run)]
-        left_out |= dict.fromkeys(others, "on other folds or data than HEAD")
-        found = [run for run in found if run.name not in others]
+        reasons = {run.name: why_not(found[0], run) for run in found[1:]}
+        left_out |= {name: reason for name, reason in reasons.items() if reason}
+        found = [run for run in found if run.name not in left_out]
     selection = select(found)
+    left_out |= {name: f"the same predictions as {like}" for name, like in selection.same.items()}
     if options.plot:
         from foldwise.compare import pictures
 
         pictures.write(pictures.of_selection(selection), options.plot)
     if options.json:
-        return json.dumps(rankings.content(selection, left_out), indent=2, allow_nan=False)
+        return json.dumps(rankings.content(selection, left_out), indent=2, allow_nan=False, default=str)
     if options.markdown:
         return rankings.markdown(selection, left_out)
     return rankings.text(selection, left_out, _width(), is_bold=_is_bold())

@@ -178,6 +178,17 @@ def test_equal_answers_leave_the_doubt_of_one_image():
     assert (estimate.mean, estimate.half()) == pytest.approx((0, stats.t.ppf(0.975, 5 * SIZE - 1) * error))
 
 
+def test_other_folds_can_be_dealt_but_of_folds_that_are_given_and_of_single_images():
+    a, b = run(A), run(A, "b", seed=1)
+    assert compare(a, b, 0.1).pairing.can_repeat
+    given = a.results.folds.description.model_copy(update={"strategy": "given"})
+    a, b = (
+        replace(one, results=replace(one.results, folds=replace(one.results.folds, description=given)))
+        for one in (a, b)
+    )
+    assert not compare(a, b, 0.1).pairing.can_repeat
+
+
 def test_probabilities_are_of_the_difference_beyond_the_rope_in_points():
     a, b = run(A), run(NOISE, "b", seed=1)
     posterior = compare(a, b, rope=2.0).pairing.posterior

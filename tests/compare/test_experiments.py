@@ -1,5 +1,7 @@
 """Many runs of a small repository, read from Git's and DVC's own files, against what DVC itself gives."""
 
+import contextlib
+import os
 import shutil
 from dataclasses import fields
 
@@ -62,6 +64,66 @@ def test_what_else_dvc_keeps_among_the_experiments_is_none(mine):
     mine.git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
     mine.git("update-ref", "refs/exps/celery/stash", "HEAD")
     assert [run.name for run in experiments.read(mine.root)[0]] == ["HEAD", "four", "seed-1", "unskilled"]
+
+
+def test_experiments_of_one_name_go_by_their_commits(mine):
+    first = mine.git(
+        "rev-parse", "refs/exps/" + mine.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/exps/*/*/four")
+    )
+    mine.git("update-ref", "refs/exps/00/11/four", "HEAD")
+    names = [run.name for run in experiments.read(mine.root)[0]]
+    assert names == [
+        "HEAD",
+        *sorted([first[:7], mine.git("rev-parse", "HEAD")[:7]], key=names.index),
+        "seed-1",
+        "unskilled",
+    ]
+    # Of a name alone DVC takes the one that was made from HEAD.
+    assert_equal(experiments.read(mine.root, ["four"])[0][0], runs.read("four", mine.root))
+
+
+def test_a_branch_goes_before_an_experiment_of_its_name(mine):
+    mine.experiment("main", {"train": {"seed": 5}})
+    (found,), _ = experiments.read(mine.root, ["main"])
+    assert found.parameters["train.seed"] == 0
+
+
+def test_names_that_are_not_utf_8_links_and_submodules_are_passed_over(mine):
+    (mine.root / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    (mine.root / "link").symlink_to("params.yaml")
+    mine.git("update-index", "--add", "--cacheinfo", f"160000,{mine.git('rev-parse', 'HEAD')},module")
+    mine.git("add", "--all", "--", ":!module")
+    mine.git("commit", "--quiet", "--message", "odd")
+    assert [run.name for run in experiments.read(mine.root)[0]] == ["HEAD", "four", "seed-1", "unskilled"]
+
+
+def test_a_repository_within_one_of_gits_is_read(mine, tmp_path):
+    outer = small_repository.SmallRepository(tmp_path / "outer")
+    outer.root.mkdir()
+    outer.git("init", "--quiet", "--initial-branch=main", ".")
+    shutil.copytree(mine.root, outer.root / "inner", ignore=shutil.ignore_patterns(".git"))
+    with contextlib.chdir(outer.root / "inner"):
+        shutil.rmtree(".dvc/tmp", ignore_errors=True)
+    outer.git("add", "--all")
+    outer.git("commit", "--quiet", "--message", "inner")
+    for inside in ("inner", "inner/data"):
+        (found,), _ = experiments.read(outer.root / inside, ["HEAD"])
+        assert found.parameters["train.seed"] == 0
+
+
+def test_odd_yaml_is_told(mine):
+    (mine.root / "params.yaml").write_text("train: {seed: 2024-02-30}\n")
+    mine.git("commit", "--quiet", "--all", "--message", "odd")
+    with pytest.raises(FoldwiseError, match=r"^HEAD: params.yaml is not valid YAML"):
+        experiments.read(mine.root)
+
+
+def test_without_git_that_is_told(small, monkeypatch):
+    places = experiments.places(small.root)
+    monkeypatch.setattr(experiments, "places", lambda _: places)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FoldwiseError, match=r"^git cannot be run \(No such file or directory\): install it"):
+        experiments.read(small.root)
 
 
 def test_nothing_is_written(small):

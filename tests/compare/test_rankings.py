@@ -28,7 +28,7 @@ allowing for the choice; 1 of the others cannot be told from it
 
 run             what differs      accuracy, %  95% interval    less the best  p, Holm
 best            train.lr=0.2      95.80        94.76 to 96.84                          best
-near            train.lr=(empty)  95.60        94.75 to 96.45  -0.20          0.741    cannot be told from it
+near            train.lr=(empty)  95.60        94.75 to 96.45  -0.20          1.000    cannot be told from it
 HEAD (0123456)  train.lr=0.1      91.00        89.04 to 92.96  -4.80          <0.001   worse
 
 Each interval is of its own run, as if it were the only one: that of the
@@ -63,7 +63,7 @@ def test_the_json_has_the_best_first_and_what_the_choice_leaves():
 
 def test_one_run_is_said_to_be_no_choice():
     said = rankings.sentence(select([run(A, "main")]))
-    assert said == "there was no choice: main is the only run on these folds, accuracy 91.00 % (95% 89.04 to 92.96)"
+    assert said == "there was no choice: main is the only one on these folds, accuracy 91.00 % (95% 89.04 to 92.96)"
 
 
 def test_a_score_that_is_no_mean_over_images_is_said_to_be_flattered():

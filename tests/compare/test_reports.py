@@ -62,12 +62,20 @@ def with_interval(mean, low, high, p=0.01):
         (
             with_interval(0.0012, -0.0001, 0.0025, p=0.07),
             "undecided: B is better with 61.9%, worse with <0.1%, practically the same with 38.1%; a true difference "
-            "of 0.17 points has an 80% chance of being seen with these folds, one of 0.14 with cv.repeats=3",
+            "of 0.17 points has an 80% chance of being seen with these folds, one of 0.14 with cv.repeats=3; "
+            "cv.repeats=3 would decide it, if it stays as large",
         ),
     ],
 )
 def test_one_sentence_says_the_verdict(found, said):
     assert reports.sentence(found) == said
+
+
+def test_no_repeats_are_advised_where_they_would_deal_no_other_folds():
+    found = with_interval(0.0012, -0.0001, 0.0025, p=0.07)
+    fixed = replace(found, pairing=replace(found.pairing, can_repeat=False))
+    assert "cv.repeats" not in reports.sentence(fixed)
+    assert reports.sentence(fixed).endswith("; about 2 times as many images would decide it")
 
 
 @pytest.mark.parametrize(
@@ -283,8 +291,9 @@ more               train.lr=0.1  95.80        +4.80           +3.76 to +5.84  <0
 noise              train.py      91.20        +0.20           -1.84 to +2.24  0.799    undecided
 folds                            95.80                                                 not paired
 
-Same folds: paired, and corrected for overlapping training sets. Answers follow p adjusted by Holm's
-method for several comparisons; intervals are not adjusted.
+Same folds: paired, and corrected for overlapping training sets. Better and worse follow p adjusted
+by Holm's method for several comparisons; practically the same follows the interval, which is not
+adjusted.
 
 folds: not paired: the folds differ, so it cannot be said whether B is better; run both again with
 the same code and original files."""

@@ -1,5 +1,7 @@
 """The best of many, on runs made up in memory, against sums done by hand and simulations whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_runs import run
@@ -38,6 +40,43 @@ def test_equal_predictions_are_looked_at_once():
     again = run(A, "again", digests={"predictions": "a"})
     selection = select([run(A, "a"), again, run(BETTER, "best")])
     assert [candidate.run.name for candidate in selection.candidates] == ["best", "a"]
+    assert selection.same == {"again": "a"}
+
+
+def test_p_values_are_adjusted_as_if_all_pairs_were_compared():
+    runs = [run(A, str(seed), seed=seed) for seed in range(4)] + [run([0.915, 0.93, 0.92, 0.94, 0.90], "best")]
+    raw = sorted(candidate.difference.p for candidate in select(runs).candidates[1:])
+    adjusted = sorted(candidate.p for candidate in select(runs).candidates[1:])
+    assert adjusted[0] == pytest.approx(min(1, 10 * raw[0]))
+
+
+def test_with_folds_of_unequal_size_what_is_allowed_for_is_a_mean_of_folds_too():
+    runs = []
+    for seed in (1, 2):
+        one = run(A, str(seed), seed=seed)
+        labels = one.results.labels
+        assignments = np.repeat(np.arange(5), [200, 300, 500, 1500, 2500])[np.newaxis].astype(np.int32)
+        right = np.random.default_rng(seed).random(len(labels)) < np.where(assignments[0] < 3, 0.5, 0.95)
+        answers = np.where(right, labels, (labels + 1) % 3)
+        folds = replace(one.results.folds, assignments=assignments)
+        out_of_fold = 9 * np.eye(3, dtype=np.float32)[answers][np.newaxis]
+        table = one.results.scores.assign(accuracy=[right[assignments[0] == fold].mean() for fold in range(5)])
+        results = replace(one.results, folds=folds, out_of_fold=out_of_fold, scores=table)
+        runs.append(replace(one, results=results))
+    selection = select(runs)
+    assert selection.allowed.mean == pytest.approx(selection.candidates[0].estimate.mean, abs=0.02)
+    assert selection.allowed.mean < 0.75
+
+
+def test_images_of_one_unit_leave_nothing_to_draw():
+    runs = []
+    for seed in (1, 2):
+        one = run(A, str(seed), seed=seed)
+        units = np.zeros(len(one.results.labels), np.int64)
+        runs.append(replace(one, results=replace(one.results, folds=replace(one.results.folds, all_units=units))))
+    selection = select(runs)
+    assert selection.allowed is None
+    assert np.isfinite(selection.candidates[1].p)
 
 
 def test_one_run_is_no_choice():
@@ -56,7 +95,9 @@ def test_runs_on_other_folds_or_data_are_refused(changes):
 
 
 def test_a_run_without_the_score_is_refused():
-    with pytest.raises(FoldwiseError, match=r"^old: fewer than two folds have f1_macro, the evaluate.primary of a"):
+    with pytest.raises(
+        FoldwiseError, match=r"^old is without f1_macro in two folds or more, the evaluate.primary of a: "
+    ):
         select([run(A, "a", primary="f1_macro"), run(A, "old", scores={"f1_macro": [np.nan] * 5})])
 
 

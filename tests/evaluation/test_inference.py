@@ -279,6 +279,18 @@ def test_images_of_a_unit_are_added_up_as_clustered_errors_are():
     assert (found.df, found.scatter) == pytest.approx((9, clustered))
 
 
+def test_where_no_image_is_wrong_one_unit_is_supposed_to_be():
+    # near the rule of three for 20 groups of 30: 1 - 3/20
+    values, units = np.ones(600), np.repeat(np.arange(20), 30)
+    found = inference.image_t(np.ones(5), values, units % 5, 1 / 4, units=units, resolution=1 / 120)
+    assert found.interval()[0] == pytest.approx(1 - 3 / 20, abs=0.01)
+
+
+def test_images_of_nearly_one_unit_are_estimated_by_their_folds():
+    found = inference.image_t(of_folds(VALUES), VALUES, FOLDS, 1 / 4, units=np.zeros(50, int))
+    assert found == inference.corrected_t(of_folds(VALUES), 1 / 4)
+
+
 def test_folds_that_scatter_more_than_their_images_do_give_the_plain_t_interval():
     values = np.repeat([0.0, 1.0, 2.0, 3.0, 4.0], 10)
     found = inference.image_t(np.arange(5.0), values, np.repeat(np.arange(5), 10), 1 / 4)
@@ -298,14 +310,9 @@ def test_leave_one_out_by_images_is_as_by_folds():
 
 
 def test_a_difference_that_is_seen_with_80_per_cent_is_seen_so_often():
-    random = np.random.default_rng(0)
-    truth = 1.5
-    seen = 0
     estimate = inference.image_t(of_folds(VALUES), VALUES, FOLDS, 1 / 4)
-    truth = estimate.seen()
-    for mean in random.normal(truth, estimate.scatter, 20_000):
-        seen += mean > estimate.half()
-    assert seen / 20_000 == pytest.approx(0.8, abs=0.01)
+    means = np.random.default_rng(0).normal(estimate.seen(), estimate.scatter, 20_000)
+    assert np.mean(means > estimate.half()) == pytest.approx(0.8, abs=0.01)
 
 
 def test_what_repeats_would_bring_is_what_folds_that_scatter_so_bring():

@@ -62,6 +62,11 @@ class Pairing:
         On the out-of-fold answers of the first repeat, as it needs one answer for each image.
     identical : bool
         Whether predictions and primary scores are the same to the bit: then there is nothing to doubt.
+    test_train_ratio : float
+    can_repeat : bool
+        Whether more repeats would deal other folds.
+    of_folds : tuple of float
+        Differences in the primary score, fold by fold.
     """
 
     estimates: dict[str, Estimate | None]
@@ -71,6 +76,7 @@ class Pairing:
     mcnemar: McNemar
     identical: bool
     test_train_ratio: float
+    can_repeat: bool
     of_folds: tuple[float, ...]
 
 
@@ -139,11 +145,7 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
         If the primary score is missing in one of the runs.
     """
     primary = a.results.primary
-    alike = {
-        "data": a.digests["normalized"] == b.digests["normalized"],
-        "folds": a.results.folds.description.sha256 == b.results.folds.description.sha256,
-    }
-    unlike = tuple(what for what, same in alike.items() if not same)
+    what = unlike(a, b)
     return Comparison(
         primary=primary,
         a=_side(a, a),
@@ -151,8 +153,8 @@ def compare(a: Run, b: Run, rope: float) -> Comparison:
         parameters=differing(a, b),
         sources=tuple(_differing(a.sources, b.sources)),
         notes=tuple(_notes(a, b)),
-        unlike=unlike,
-        pairing=None if unlike else _pair(a, b, rope / 100),
+        unlike=what,
+        pairing=None if what else _pair(a, b, rope / 100),
         rope=rope,
     )
 
@@ -193,6 +195,7 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
     decisive = estimates[primary.name]
     if decisive is None:
         raise _undefined(b, a)
+    folds = a.results.folds.description
     of_folds = b.results.scores[primary.name] - a.results.scores[primary.name]
     identical = _identical(a, b) and not of_folds.any()
     improvement = replace(decisive, mean=primary.sign * decisive.mean)
@@ -208,8 +211,18 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
         mcnemar=mcnemar(a_right, b_right),
         identical=identical,
         test_train_ratio=a.results.test_train_ratio,
+        can_repeat=folds.strategy != "given" and folds.k < len(a.results.labels),
         of_folds=tuple(of_folds.dropna()),
     )
+
+
+def unlike(a: Run, b: Run) -> tuple[str, ...]:
+    """Which of "data" and "folds" differ; if none does, the runs can be paired."""
+    alike = {
+        "data": a.digests["normalized"] == b.digests["normalized"],
+        "folds": a.results.folds.description.sha256 == b.results.folds.description.sha256,
+    }
+    return tuple(what for what, same in alike.items() if not same)
 
 
 def differing(a: Run, b: Run) -> dict[str, dict[str, Any]]:

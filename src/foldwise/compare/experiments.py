@@ -1,21 +1,21 @@
 """Many runs at once, from Git's and DVC's own files: through DVC, reading each anew, they take a second each.
 
-Nothing is written, and no lock is taken, so that a queue that is at work is not disturbed.
+Commits and the cache are read without a lock, so that a queue that is at work is not disturbed. What the cache lacks,
+and the workspace, is read through DVC.
 """
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from yaml import YAMLError
-
 from foldwise.base.errors import FoldwiseError
 from foldwise.compare import runs
 from foldwise.compare.lockfile import Lock, Output, digest_of
-from foldwise.compare.repository import cache_of
+from foldwise.compare.repository import places
 from foldwise.compare.runs import WORKSPACE, Run
 from foldwise.compare.workspace import parse
 
@@ -24,38 +24,52 @@ _REFS = "refs/exps"
 _NO_EXPERIMENTS = ("apply", "celery", "exec", "stash")
 
 
+class _NotHereError(Exception):
+    """Something is not in Git, or not in the cache, or not whole there: DVC may bring it, or says what is wrong."""
+
+
 class _Git:
     """Commits of a repository; what was read of one is known for all that have the same."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        command = ["git", "cat-file", "--batch"]
-        self._objects = subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        command, pipe = ["git", "cat-file", "--batch"], subprocess.PIPE
+        try:
+            self._objects = subprocess.Popen(command, cwd=directory, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        except OSError as error:
+            raise FoldwiseError(f"git cannot be run ({error.strerror}): install it, or mend PATH") from error
         self._known: dict[str, bytes] = {}
         self._parsed: dict[str, dict[str, Any]] = {}
 
     def run(self, *arguments: str) -> str:
         command = ["git", *arguments]
-        done = subprocess.run(command, cwd=self._directory, capture_output=True, text=True, check=False)
+        # A name need not be UTF-8.
+        done = subprocess.run(
+            command, cwd=self._directory, capture_output=True, text=True, errors="surrogateescape", check=False
+        )
         if done.returncode:
             raise FoldwiseError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "git failed")
         return done.stdout
 
     def files(self, commit: str) -> dict[str, str]:
-        """Give the hash of each file of a commit, by path."""
-        listed = self.run("ls-tree", "-r", "-z", "--full-tree", commit).split("\0")
+        """Give the hash of each file of a commit, by its path from the root; none for a link or a submodule."""
+        listed = self.run("ls-tree", "-r", "-z", commit).split("\0")
         entries = (entry.split("\t", 1) for entry in listed if entry)
-        return {path: described.split()[2] for described, path in entries}
+        return {path: described.split()[2] if described.startswith("100") else "" for described, path in entries}
 
     def read(self, hashed: str) -> bytes:
         """Content of a file by its hash."""
+        if not hashed:
+            raise _NotHereError
         if hashed not in self._known:
             assert self._objects.stdin
             assert self._objects.stdout
             self._objects.stdin.write(f"{hashed}\n".encode())
             self._objects.stdin.flush()
-            size = int(self._objects.stdout.readline().split()[2])
-            self._known[hashed] = self._objects.stdout.read(size)
+            header = self._objects.stdout.readline().split()
+            if len(header) != 3:
+                raise _NotHereError(hashed)
+            self._known[hashed] = self._objects.stdout.read(int(header[2]))
             self._objects.stdout.read(1)
         return self._known[hashed]
 
@@ -66,14 +80,14 @@ class _Git:
         return self._parsed[hashed]
 
     def experiments(self) -> dict[str, str]:
-        """Give the commit of each experiment, by name."""
+        """Give the commit of each experiment, by name; by the commit where several have the name."""
         listed = self.run("for-each-ref", "--format=%(objectname) %(refname)", _REFS).splitlines()
         entries = (line.split(" ", 1) for line in listed)
-        return {
-            ref.rpartition("/")[2]: commit
-            for commit, ref in sorted(entries, key=lambda entry: entry[1].rpartition("/")[2])
-            if ref.split("/")[2] not in _NO_EXPERIMENTS
-        }
+        named = [
+            (ref.rpartition("/")[2], commit) for commit, ref in entries if ref.split("/")[2] not in _NO_EXPERIMENTS
+        ]
+        often = Counter(name for name, _ in named)
+        return {name if often[name] == 1 else commit[:7]: commit for name, commit in sorted(named)}
 
     def commit(self, name: str) -> str | None:
         """Hash of the commit that a name means, None if none has it."""
@@ -84,10 +98,6 @@ class _Git:
 
     def close(self) -> None:
         self._objects.communicate()
-
-
-class _NotHereError(Exception):
-    """A result is not in the cache, or not whole there: DVC may bring it, or says what is wrong."""
 
 
 class _Snapshot:
@@ -120,7 +130,9 @@ class _Snapshot:
             raise FoldwiseError(f"{path} is missing: run `dvc repro` there, and commit {path}")
         try:
             return self._git.parsed(self._files[path])
-        except YAMLError as error:
+        except _NotHereError:
+            raise
+        except Exception as error:  # on odd text the reader raises errors of many types
             raise FoldwiseError(f"{path} is not valid YAML: mend that, and commit it") from error
 
     def result(self, path: str, digest: str) -> bytes:
@@ -172,10 +184,10 @@ def read(directory: Path, names: Sequence[str] = ()) -> tuple[list[Run], dict[st
     FoldwiseError
         As `runs.read`.
     """
-    cache = cache_of(directory)
+    root, cache = places(directory)
     found: list[Run] = []
     left_out: dict[str, str] = {}
-    with closing(_Git(directory)) as git:
+    with closing(_Git(root)) as git:
         experiments = git.experiments()
         for name in names or ["HEAD", *experiments]:
             try:
@@ -188,7 +200,7 @@ def read(directory: Path, names: Sequence[str] = ()) -> tuple[list[Run], dict[st
 
 
 def _read(name: str, directory: Path, git: _Git, experiments: dict[str, str], cache: Path) -> Run:
-    commit = experiments.get(name) or git.commit(name)
+    commit = git.commit(name) or experiments.get(name)
     if name == WORKSPACE or commit is None:
         return runs.read(name, directory)
     try:

@@ -23,7 +23,7 @@ def sentence(selection: Selection) -> str:
     mean, interval = _cells(score, best.estimate)
     face = f"{score.title} {mean}{unit} (95% {interval})"
     if len(selection.candidates) == 1:
-        return f"there was no choice: {best.run.name} is the only run on these folds, {face}"
+        return f"there was no choice: {best.run.name} is the only one on these folds, {face}"
     others = [candidate.run.name for candidate in selection.candidates if candidate.standing == "not_told_apart"]
     if selection.allowed:
         mean, low, high = shown(score, selection.allowed.mean, selection.allowed.low, selection.allowed.high)

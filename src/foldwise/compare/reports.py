@@ -25,7 +25,7 @@ from foldwise.evaluation.inference import Estimate, repeated
 from foldwise.evaluation.scores import SCORES, Score
 
 _METHOD = "Same folds: paired, and corrected for overlapping training sets."
-_REPEATS = (2, 3, 4, 5, 6, 8, 10)
+_REPEATS = (2, 3, 4, 5)  # of more it was not tried whether what is foreseen comes true
 # Of a terminal.
 _COLOURS = {"better": 32, "worse": 31, "practically_same": 36, "undecided": 33, "not_paired": 35}
 
@@ -55,21 +55,26 @@ def _undecided(comparison: Comparison, pairing: Pairing) -> str:
     """Say how likely each side is, what would be seen, and what would decide it."""
     score, belief, now = comparison.primary, pairing.posterior, pairing.decisive
     k, done = comparison.a.k, comparison.a.repeats
-    later = {r: repeated(now, done * k, r * k, pairing.test_train_ratio) for r in _REPEATS if r > done}
-    enough = next((r for r, estimate in later.items() if estimate.half() < abs(now.mean)), None)
+    tried = [repeats for repeats in _REPEATS if repeats > done and pairing.can_repeat]
+    later = {repeats: repeated(now, done * k, repeats * k, pairing.test_train_ratio) for repeats in tried}
+    way = max(abs(now.mean), comparison.rope / 100 - abs(now.mean))  # to be seen, or to be seen to be none
+    enough = next((repeats for repeats, then in later.items() if then.half() < way), None)
     # The correction leaves a floor that no number of repeats gets below.
-    told = enough or next((r for r, estimate in later.items() if estimate.seen() < 0.9 * now.seen()), None)
-    seen, then = shown(score, now.seen(), later[told].seen() if told else now.seen())
+    told = enough or next((repeats for repeats, then in later.items() if then.seen() < 0.9 * now.seen()), None)
+    seen, less = shown(score, now.seen(), later[told].seen() if told else now.seen())
+    times = math.ceil((now.half() / way) ** 2) if way else math.inf
+    decisive = (
+        f"cv.repeats={enough} would decide it, if it stays as large"
+        if enough
+        else f"{f'about {times} times as many' if times < 100 else 'only far more'} images would decide it"
+    )
     parts = [
         f"B is better with {percent(belief.p_better)}, worse with {percent(belief.p_worse)}, practically the same "
         f"with {percent(belief.p_same)}",
         f"a true difference of {seen} {score.unit} has an 80% chance of being seen with these folds"
-        + (f", one of {then} with cv.repeats={told}" if told else ""),
+        + (f", one of {less} with cv.repeats={told}" if told else ""),
+        decisive,
     ]
-    if not enough:
-        way = max(abs(now.mean), comparison.rope / 100 - abs(now.mean))  # to be seen, or to be seen to be none
-        times = math.ceil((now.half() / way) ** 2) if way else math.inf
-        parts.append(f"{f'about {times} times as many' if times < 100 else 'only far more'} images would decide it")
     return "; ".join(parts)
 
 
@@ -205,7 +210,10 @@ def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:
             (name_of(b.name, b.commit), settings(theirs, comparison.sources), _own(b, primary)[0], *found, answer)
         )
     yield rows
-    yield f"{_METHOD} Answers follow p adjusted by Holm's method for several comparisons; intervals are not adjusted."
+    yield (
+        f"{_METHOD} Better and worse follow p adjusted by Holm's method for several comparisons; practically the same "
+        "follows the interval, which is not adjusted."
+    )
     unpaired = [comparison for comparison in comparisons if comparison.pairing is None]
     yield from (f"{comparison.b.name}: {sentence(comparison)}." for comparison in unpaired)
 

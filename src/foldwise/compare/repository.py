@@ -163,10 +163,10 @@ def revision(directory: Path, name: str) -> Iterator[Revision]:
             opened.close()
 
 
-def cache_of(directory: Path) -> Path:
-    """Folder in which DVC keeps files by their digest, for the repository that `directory` lies in."""
+def places(directory: Path) -> tuple[Path, Path]:
+    """Root of the repository that `directory` lies in, and the folder in which DVC keeps files by their digest."""
     with _foreign(), Repo(str(directory)) as repo:
-        return Path(repo.cache.local.path)
+        return Path(repo.root_dir), Path(repo.cache.local.path)
 
 
 def _explain(error: Exception) -> str:

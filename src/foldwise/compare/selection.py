@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldwise.base.errors import FoldwiseError
-from foldwise.compare.comparison import SIGNIFICANCE, differing
+from foldwise.compare.comparison import SIGNIFICANCE, differing, unlike
 from foldwise.compare.runs import PRIMARY, Run
 from foldwise.evaluation.inference import Estimate, holm
 from foldwise.evaluation.scores import Score
@@ -70,32 +70,44 @@ class Selection:
     candidates : tuple of Candidate
     allowed : Allowed or None
         None where there was no choice, or where the score is no mean over images.
+    same : dict of str to str
+        Runs that made the same predictions as one of the candidates, by name.
     """
 
     primary: Score
     candidates: tuple[Candidate, ...]
     allowed: Allowed | None
+    same: dict[str, str]
 
 
 def select(runs: Sequence[Run]) -> Selection:
     """Rank runs by the first one's primary score; those that made equal predictions count once.
 
+    As the best is chosen by the same data, p-values are adjusted as if all pairs were compared.
+
     Raises
     ------
     FoldwiseError
-        If a run is not on the folds of the first, or lacks its primary score.
+        If a run cannot stand beside the first; see `why_not`.
     """
     first = runs[0]
     primary = first.results.primary
+    estimates, of_predictions, same = {}, dict[str, Run](), {}
     for run in runs:
-        if not is_paired(first, run):
-            raise FoldwiseError(f"{run.name} is on other folds or data than {first.name}: leave it out")
-    distinct = list({run.digests["predictions"]: run for run in reversed(runs)}.values())[::-1]
-    estimates = {run.name: _estimate(run, primary, first) for run in distinct}
+        estimate = run.results.estimate(primary)
+        if (reason := why_not(first, run)) or estimate is None:
+            raise FoldwiseError(f"{run.name} is {reason}: leave it out")
+        like = of_predictions.setdefault(run.digests["predictions"], run)
+        if like is not run:
+            same[run.name] = like.name
+        estimates[run.name] = estimate
+    distinct = list(of_predictions.values())
     ranked = sorted(distinct, key=lambda run: -primary.sign * estimates[run.name].mean)
     best, *others = ranked
     differences = [run.results.estimate(primary, less=best.results) for run in others]
-    adjusted = holm([difference.p if difference else 1.0 for difference in differences])
+    pairs = len(ranked) * (len(ranked) - 1) // 2
+    found = [difference.p if difference else 1.0 for difference in differences]
+    adjusted = holm([*found, *[1.0] * (pairs - len(found))])[: len(found)]
     shared = {name for name in first.parameters if all(differing(first, run).get(name) is None for run in distinct)}
     candidates = tuple(
         Candidate(
@@ -107,35 +119,31 @@ def select(runs: Sequence[Run]) -> Selection:
         )
         for run, difference, p in zip(ranked, [None, *differences], [1.0, *adjusted], strict=True)
     )
-    return Selection(primary, candidates, _allowed(ranked, primary) if len(ranked) > 1 else None)
+    return Selection(primary, candidates, _allowed(ranked, primary) if len(ranked) > 1 else None, same)
 
 
-def is_paired(a: Run, b: Run) -> bool:
-    """Whether two runs are on the same data and folds."""
-    return (
-        a.digests["normalized"] == b.digests["normalized"]
-        and a.results.folds.description.sha256 == b.results.folds.description.sha256
-    )
-
-
-def _estimate(run: Run, primary: Score, first: Run) -> Estimate:
-    found = run.results.estimate(primary)
-    if found is None:
-        raise FoldwiseError(
-            f"{run.name}: fewer than two folds have {primary.name}, the {PRIMARY} of {first.name}: leave it out"
-        )
-    return found
+def why_not(first: Run, run: Run) -> str:
+    """Say why a run cannot stand beside another; nothing if it can."""
+    if unlike(first, run):
+        return f"on other folds or data than {first.name}"
+    primary = first.results.primary
+    if run.results.estimate(primary) is None:
+        return f"without {primary.name} in two folds or more, the {PRIMARY} of {first.name}"
+    return ""
 
 
 def _allowed(runs: Sequence[Run], score: Score) -> Allowed | None:
     of_image = score.of_image
-    if of_image is None:
-        return None
-    values = np.stack(
-        [np.mean([of_image(repeat, run.results.labels) for repeat in run.results.out_of_fold], axis=0) for run in runs]
-    )
     units = next((run.results.folds.units for run in runs if run.results.folds.all_units is not None), None)
-    return allowing_for_the_choice(score.sign * values, units, sign=score.sign)
+    if of_image is None or (units is not None and len(np.unique(units)) < 2):
+        return None
+    assignments, labels = runs[0].results.folds.assignments, runs[0].results.labels
+    # The score is a mean of folds, of whatever size.
+    weights = np.stack([len(labels) / (len(sizes) * sizes)[row] for row in assignments for sizes in [np.bincount(row)]])
+    values = [
+        np.mean([of_image(repeat, labels) for repeat in run.results.out_of_fold] * weights, axis=0) for run in runs
+    ]
+    return allowing_for_the_choice(score.sign * np.stack(values), units, sign=score.sign)
 
 
 def allowing_for_the_choice(

@@ -171,7 +171,10 @@ def image_t(
     weights = 1 / (j * np.bincount(folds, minlength=j)[folds])
     of_units = np.bincount(unit, weights * (values - np.sum(weights * values)))
     n = 1 / np.sum(np.bincount(unit, weights) ** 2)
-    independent = float(max(np.sqrt(n / (n - 1) * np.sum(of_units**2)), resolution / j))
+    if n < 2:  # nearly all images are of one unit
+        return corrected_t(scores, test_train_ratio, resolution=resolution)
+    least = resolution / j * len(values) / n  # one unit answered otherwise
+    independent = float(max(np.sqrt(n / (n - 1) * np.sum(of_units**2)), least))
     by_fold = float(std / np.sqrt(j))
     scatter = max(independent, by_fold)
     images = Estimate(mean, std, independent * float(np.sqrt(1 + j * test_train_ratio)), float(n - 1), scatter)

@@ -89,7 +89,7 @@ class HeldOut:
         known, step = of_folds.dropna().to_numpy(dtype=np.float64), self.step(score)
         if len(known) < 2:
             return None
-        if score.of_image is None or len(self.folds.assignments) > 1:
+        if score.of_image is None or len(self.folds.assignments) > 1 or len(known) < len(of_folds):
             return corrected_t(known, self.test_train_ratio, resolution=step)
         first, *others = (score.of_image(run.out_of_fold[0], run.labels) for run in (self, less) if run)
         older = less is not None and self.folds.all_units is None  # which tell nothing of units
