@@ -27,7 +27,7 @@ from shared import NORMALIZED, recipe
 from workspace import Workspace, changed
 
 from foldwise.base.params import Params
-from foldwise.compare.selection import allowing_for_the_choice
+from foldwise.compare.best import allowing_for_the_choice
 from foldwise.data import folds, images
 from foldwise.data.folds import Fold, Folds
 from foldwise.data.images import Images

@@ -49,6 +49,7 @@ def run(accuracies, name="a", repeats=1, seed=0, **changes):
         changed=changes.get("changed", ()),
         libraries=changes.get("libraries", {}),
         unpinned=changes.get("unpinned", ""),
+        classes=("first", "second", "third"),
         results=HeldOut(
             folds=folds.Folds(assignments, described),
             labels=labels,

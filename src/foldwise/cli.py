@@ -65,9 +65,9 @@ def _compare(options: argparse.Namespace) -> str:
     first, *others = [runs.read(name, here) for name in names]
     comparisons = compare_all(first, others, options.rope)
     if options.plot:
-        from foldwise.compare import pictures
+        from foldwise.compare import drawings
 
-        pictures.write(pictures.of_comparisons(comparisons), options.plot)
+        drawings.write(drawings.of_comparisons(comparisons), options.plot)
     if options.json:
         return json.dumps(reports.content(comparisons), indent=2, allow_nan=False, default=str)
     if options.markdown:
@@ -76,10 +76,10 @@ def _compare(options: argparse.Namespace) -> str:
 
 
 def _select(options: argparse.Namespace) -> str:
-    from foldwise.compare import experiments, rankings
-    from foldwise.compare.selection import select, why_not
+    from foldwise.compare import many, rankings
+    from foldwise.compare.best import select, why_not
 
-    found, left_out = experiments.read(_here(), options.revisions)
+    found, left_out = many.read(_here(), options.revisions)
     if not options.revisions:
         reasons = {run.name: why_not(found[0], run) for run in found[1:]}
         left_out |= {name: reason for name, reason in reasons.items() if reason}
@@ -87,9 +87,9 @@ def _select(options: argparse.Namespace) -> str:
     selection = select(found)
     left_out |= {name: f"the same predictions as {like}" for name, like in selection.same.items()}
     if options.plot:
-        from foldwise.compare import pictures
+        from foldwise.compare import drawings
 
-        pictures.write(pictures.of_selection(selection), options.plot)
+        drawings.write(drawings.of_selection(selection), options.plot)
     if options.json:
         return json.dumps(rankings.content(selection, left_out), indent=2, allow_nan=False, default=str)
     if options.markdown:
@@ -98,9 +98,9 @@ def _select(options: argparse.Namespace) -> str:
 
 
 def _runs(options: argparse.Namespace) -> str:
-    from foldwise.compare import experiments, rankings
+    from foldwise.compare import many, rankings
 
-    found, left_out = experiments.read(_here(), options.revisions)
+    found, left_out = many.read(_here(), options.revisions)
     return rankings.listed(found, left_out, _width())
 
 

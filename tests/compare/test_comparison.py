@@ -197,6 +197,53 @@ def test_probabilities_are_of_the_difference_beyond_the_rope_in_points():
     assert (posterior.p_worse, posterior.p_same, posterior.p_better) == pytest.approx(expected)
 
 
+def with_class_broken(name, share, **changes):
+    """A run that answers a share of the second class's images wrongly, and is right else as often as A."""
+    one = run(A, name, **changes)
+    out_of_fold, labels = one.results.out_of_fold.copy(), one.results.labels
+    broken = np.flatnonzero(labels == 1)[: round(share * np.sum(labels == 1))]
+    out_of_fold[:, broken] = np.log([0.8, 0.1, 0.1])
+    return replace(one, results=replace(one.results, out_of_fold=out_of_fold))
+
+
+def test_the_class_that_got_worse_is_found_and_p_values_are_adjusted_over_classes():
+    changes = compare(run(A), with_class_broken("b", 0.3), 0.1).pairing.classes
+    assert [change.name for change in changes] == ["first", "second", "third"]
+    assert [change.n for change in changes] == [1667, 1667, 1666]
+    assert [change.p < 0.05 for change in changes] == [False, True, False]
+    assert changes[1].difference.mean == pytest.approx(-0.3 * 0.91, abs=0.02)
+    raw = [change.difference.p for change in changes]
+    assert [change.p for change in changes] == pytest.approx(multipletests(raw, method="holm")[1])
+
+
+def test_a_class_is_compared_as_a_run_of_its_images_alone():
+    a, b = run(A), run(NOISE, "b", seed=1)
+    change = compare(a, b, 0.1).pairing.classes[2]
+    among = a.results.labels == 2
+    right = [one.results.out_of_fold[0, among].argmax(axis=1) == 2 for one in (a, b)]
+    values, folds = right[1].astype(float) - right[0], a.results.folds.assignments[0, among]
+    of_folds = [values[folds == fold].mean() for fold in range(5)]
+    assert change.difference.mean == pytest.approx(np.mean(of_folds))
+    assert change.b - change.a == pytest.approx(np.mean(of_folds))
+    # Folds of nearly one size.
+    half = max(1.9612 * stats.sem(values) * np.sqrt(1 + 5 / 4), stats.t.ppf(0.975, 4) * stats.sem(of_folds))
+    assert change.difference.half() == pytest.approx(half, rel=0.01)
+
+
+def test_classes_of_repeats_are_compared_by_their_folds():
+    found = compare(run(A * 2, repeats=2), run(NOISE * 2, "b", repeats=2, seed=1), 0.1).pairing.classes
+    assert {change.difference.df for change in found} == {9}
+
+
+def test_a_class_that_fewer_than_two_folds_hold_out_is_not_compared():
+    def rare(one):
+        labels = np.where((one.results.labels == 1) & (one.results.folds.assignments[0] > 0), 0, one.results.labels)
+        return replace(one, results=replace(one.results, labels=labels))
+
+    found = compare(rare(run(A)), rare(run(NOISE, "b", seed=1)), 0.1).pairing.classes
+    assert [change.name for change in found] == ["first", "third"]
+
+
 def test_mcnemar_is_that_of_statsmodels_on_the_first_repeat():
     a, b = run(A * 2, repeats=2, seed=1), run(A * 2, "b", repeats=2, seed=2)
     found = compare(a, b, 0.1).pairing.mcnemar

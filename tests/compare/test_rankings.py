@@ -5,7 +5,7 @@ import json
 from small_runs import run
 
 from foldwise.compare import rankings
-from foldwise.compare.selection import select
+from foldwise.compare.best import select
 
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]

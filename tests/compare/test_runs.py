@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 from foldwise.base import files
 from foldwise.base.errors import FoldwiseError
-from foldwise.compare import runs
+from foldwise.compare import many, runs
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +71,16 @@ def test_scores_of_repeats_have_one_row_for_each_fold(mine):
     mine.commit({"cv": {"repeats": 2, "k": 3}})
     results = runs.read("workspace", mine.root).results
     assert list(zip(results.scores["repeat"], results.scores["fold"], strict=True)) == list(results.folds)
+
+
+def test_classes_are_named_as_the_run_has_them(mine):
+    assert runs.read("main", mine.root).classes == ("0", "1", "2")
+    (mine.root / "data/normalized/meta.json").write_text('{"classes": ["a", "b", "c"]}')
+    mine.record()
+    assert runs.read("workspace", mine.root).classes == ("a", "b", "c")
+    mine.git("commit", "--quiet", "--all", "--message", "named")
+    assert runs.read("main", mine.root).classes == ("a", "b", "c")
+    assert many.read(mine.root, ["main"])[0][0].classes == ("a", "b", "c")
 
 
 def test_sources_are_the_code_that_dvc_lock_records(small):

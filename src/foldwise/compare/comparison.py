@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from foldwise.base.errors import FoldwiseError
 from foldwise.compare.lockfile import describe
 from foldwise.compare.runs import PRIMARY, Run
 from foldwise.evaluation.inference import Estimate, McNemar, Posterior, holm, mcnemar
+from foldwise.evaluation.results import HeldOut
 from foldwise.evaluation.scores import SCORES, Score
 
 Verdict = Literal["better", "worse", "practically_same", "undecided", "not_paired"]
@@ -45,6 +47,30 @@ class Side:
 
 
 @dataclass(frozen=True)
+class ClassChange:
+    """How the share of a class's images that are classified correctly differs: B's less A's.
+
+    Attributes
+    ----------
+    name : str
+    n : int
+        Images of the class.
+    a, b : float
+        Share that A, and B, classify correctly, mean over folds.
+    difference : Estimate
+    p : float
+        Of no difference, adjusted by Holm's method over the classes.
+    """
+
+    name: str
+    n: int
+    a: float
+    b: float
+    difference: Estimate
+    p: float
+
+
+@dataclass(frozen=True)
 class Pairing:
     """What may be said of two runs on the same folds; differences are B's score less A's.
 
@@ -67,6 +93,8 @@ class Pairing:
         Whether more repeats would deal other folds.
     of_folds : tuple of float
         Differences in the primary score, fold by fold.
+    classes : tuple of ClassChange
+        Those of which two folds or more hold images out.
     """
 
     estimates: dict[str, Estimate | None]
@@ -78,6 +106,7 @@ class Pairing:
     test_train_ratio: float
     can_repeat: bool
     of_folds: tuple[float, ...]
+    classes: tuple[ClassChange, ...]
 
 
 @dataclass(frozen=True)
@@ -213,7 +242,34 @@ def _pair(a: Run, b: Run, rope: float) -> Pairing:
         test_train_ratio=a.results.test_train_ratio,
         can_repeat=folds.strategy != "given" and folds.k < len(a.results.labels),
         of_folds=tuple(of_folds.dropna()),
+        classes=tuple(_by_class(a, b)),
     )
+
+
+def _by_class(a: Run, b: Run) -> list[ClassChange]:
+    accuracy, found = SCORES["accuracy"], []
+    for label, name in enumerate(a.classes):
+        ours, theirs = (_of_class(run.results, label) for run in (a, b))
+        difference = theirs.estimate(accuracy, less=ours) if len(ours.labels) else None
+        if difference:
+            before, after = (float(results.values(accuracy).mean()) for results in (ours, theirs))
+            found.append(ClassChange(name, len(ours.labels), before, after, difference, difference.p))
+    adjusted = holm([change.p for change in found])
+    return [replace(change, p=float(p)) for change, p in zip(found, adjusted, strict=True)]
+
+
+def _of_class(results: HeldOut, label: int) -> HeldOut:
+    """What is known of a class's images alone."""
+    among = results.labels == label
+    assignments, out_of_fold = results.folds.assignments[:, among], results.out_of_fold[:, among]
+    right, k = out_of_fold.argmax(axis=2) == label, results.folds.description.k
+    n = np.stack([np.bincount(row, minlength=k) for row in assignments])
+    correct = np.stack([np.bincount(row, of, minlength=k) for row, of in zip(assignments, right, strict=True)])
+    with np.errstate(invalid="ignore"):  # a fold may hold none of them out
+        table = pd.DataFrame({"n": np.maximum(n, 1).ravel(), "accuracy": (correct / n).ravel()})
+    units = None if results.folds.all_units is None else results.folds.units[among]
+    folds = replace(results.folds, assignments=assignments, all_units=units)
+    return replace(results, folds=folds, labels=results.labels[among], out_of_fold=out_of_fold, scores=table)
 
 
 def unlike(a: Run, b: Run) -> tuple[str, ...]:

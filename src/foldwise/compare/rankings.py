@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from foldwise.compare import rendering
+from foldwise.compare.best import Candidate, Selection
 from foldwise.compare.comparison import differing
 from foldwise.compare.rendering import Block, Table, bold, console, heading, name_of, p_value, settings, shown
 from foldwise.compare.runs import Run
-from foldwise.compare.selection import Candidate, Selection
 from foldwise.evaluation.inference import Estimate
 from foldwise.evaluation.scores import Score
 

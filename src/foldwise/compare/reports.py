@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from foldwise.compare import rendering
-from foldwise.compare.comparison import IDENTICAL, Comparison, Pairing, Side
+from foldwise.compare.comparison import IDENTICAL, SIGNIFICANCE, ClassChange, Comparison, Pairing, Side
 from foldwise.compare.overrides import setting
 from foldwise.compare.rendering import (
     Block,
@@ -132,8 +132,15 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "rope": comparison.rope,
         "posterior": pairing and asdict(pairing.posterior),
         "mcnemar": pairing and asdict(pairing.mcnemar),
+        "classes": pairing and [_change(change) for change in pairing.classes],
         "notes": comparison.notes,
     }
+
+
+def _change(change: ClassChange) -> dict[str, Any]:
+    low, high = change.difference.interval()
+    numbers = {"difference": change.difference.mean, "ci95_low": low, "ci95_high": high, "p": change.p}
+    return {"name": change.name, "n": change.n, "a": change.a, "b": change.b, **numbers}
 
 
 def _side(side: Side) -> dict[str, Any]:
@@ -183,6 +190,7 @@ def _one(comparison: Comparison) -> Iterator[Block]:
         *((heading(score), *_means(comparison, score), *_difference(score, one)) for score, one in found.items()),
     ]
     yield _METHOD
+    yield from _changes(comparison.pairing)
     belief, answers = comparison.pairing.posterior, comparison.pairing.mcnemar
     yield (
         f"Probability that B is better {percent(belief.p_better)}, practically the same "
@@ -194,6 +202,30 @@ def _one(comparison: Comparison) -> Iterator[Block]:
         f"{where}, {answers.only_a} images are right in A alone and {answers.only_b} in B alone: McNemar's exact "
         f"p {p_value(answers.p)}; it speaks of these models only, and does not decide."
     )
+
+
+def _changes(pairing: Pairing) -> Iterator[Block]:
+    """Say which classes got better or worse."""
+    how = "by the share of their images that is right (p adjusted by Holm's method)"
+    changed = [change for change in pairing.classes if change.p < SIGNIFICANCE]
+    if not changed:
+        yield f"Of {len(pairing.classes)} classes none is seen to change, {how}."
+        return
+    accuracy = SCORES["accuracy"]
+    yield [
+        ("class", "images", "A", "B", "B - A", "95% interval", "p, Holm"),
+        *(
+            (
+                change.name,
+                str(change.n),
+                *shown(accuracy, change.a, change.b),
+                *_difference(accuracy, change.difference)[:2],
+                p_value(change.p),
+            )
+            for change in sorted(changed, key=lambda change: -abs(change.difference.mean))
+        ),
+    ]
+    yield f"Of {len(pairing.classes)} classes these are seen to change, {how}."
 
 
 def _many(comparisons: Sequence[Comparison]) -> Iterator[Block]:

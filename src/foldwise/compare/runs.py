@@ -73,6 +73,8 @@ class Run:
         Version of each library that the models were made with, by name; empty where the run did not keep that.
     unpinned : str
         Which of them are not those that this revision pins, in words.
+    classes : tuple of str
+        Their names; numbers where the run did not keep them.
     results : HeldOut
     """
 
@@ -84,6 +86,7 @@ class Run:
     changed: tuple[str, ...]
     libraries: dict[str, str]
     unpinned: str
+    classes: tuple[str, ...]
     results: HeldOut
 
 
@@ -126,6 +129,7 @@ def of(opened: Opened, name: str) -> Run:
     if primary not in get_args(Evaluate.model_fields["primary"].annotation):
         raise FoldwiseError(f"{PRIMARY} is {primary}, which is no score: `foldwise summary` says which there are")
     versions, unpinned = _libraries(opened, lock, stages)
+    results = _results(opened, outputs, SCORES[primary])
     return Run(
         name=name,
         commit=None if name == WORKSPACE else opened.commit,
@@ -135,7 +139,8 @@ def of(opened: Opened, name: str) -> Run:
         changed=tuple(lock.changed(stages, opened.yaml, opened.digest)),
         libraries=versions,
         unpinned=unpinned,
-        results=_results(opened, outputs, SCORES[primary]),
+        classes=_classes(opened, outputs["normalized"], results.out_of_fold.shape[2]),
+        results=results,
     )
 
 
@@ -152,6 +157,15 @@ def _libraries(opened: Opened, lock: Lock, stages: list[str]) -> tuple[dict[str,
     deps = lock.stages[curves[0].stage].deps
     pins = [opened.find(dep.path) or b"" for dep in deps if Path(dep.path).name == "requirements.lock"]
     return versions, libraries.unlike(versions, b"".join(pins).decode(errors="replace"))
+
+
+def _classes(opened: Opened, normalized: Output, count: int) -> tuple[str, ...]:
+    content = opened.find(f"{normalized.path}/meta.json")
+    try:
+        names = tuple(map(str, json.loads(content or b"{}")["classes"]))
+    except (KeyError, TypeError, ValueError):
+        names = ()
+    return names if len(names) == count else tuple(map(str, range(count)))
 
 
 def _results(opened: Opened, outputs: dict[str, Output], primary: Score) -> HeldOut:

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from foldwise.base import files
 from foldwise.base.errors import FoldwiseError
 from foldwise.compare import rankings, reports
+from foldwise.compare.best import Selection
 from foldwise.compare.comparison import Comparison
 from foldwise.compare.rendering import heading, settings
-from foldwise.compare.selection import Selection
 from foldwise.evaluation.inference import Estimate
 from foldwise.evaluation.plots import STYLE, png
 from foldwise.evaluation.scores import Score

@@ -7,8 +7,8 @@ import pytest
 from small_runs import run
 
 from foldwise.base.errors import FoldwiseError
+from foldwise.compare.best import allowing_for_the_choice, select
 from foldwise.compare.comparison import compare
-from foldwise.compare.selection import allowing_for_the_choice, select
 
 A = [0.90, 0.92, 0.91, 0.93, 0.89]
 BETTER = [0.95, 0.96, 0.96, 0.97, 0.95]
