@@ -296,6 +296,8 @@ def test_near_certainty_is_not_rounded_to_certainty():
 
 
 MANY = """\
+of 3 runs against main: 1 better, 1 undecided, 1 not paired
+
 run                what differs  accuracy, %  less A, points  95% interval    p, Holm  against A
 A: main (0123456)                91.00
 more               train.lr=0.1  95.80        +4.80           +3.76 to +5.84  <0.001   better
@@ -313,14 +315,15 @@ the same code and original files."""
 def test_several_runs_are_judged_by_the_primary_score():
     a, b = run(A, "main", primary="log_loss"), run(BETTER, "more", primary="log_loss")
     rows = [re.split("  +", line) for line in reports.text(compare_all(a, [b, b], 0.1)).splitlines()]
-    assert rows[0][2:4] == ["log loss (lower is better)", "less A, nats"]
-    assert (rows[2][1:3], rows[2][-1]) == (["0.9580", "+0.0480"], "worse")
+    assert rows[0] == ["of 2 runs against main: 2 worse"]
+    assert rows[2][2:4] == ["log loss (lower is better)", "less A, nats"]
+    assert (rows[4][1:3], rows[4][-1]) == (["0.9580", "+0.0480"], "worse")
 
 
 def test_what_differs_is_named_as_far_as_a_cell_holds_it():
     parameters = {f"train.{name}": 1 for name in "abcd"} | {"data.subset": None}
     a, b = run(A, "main"), run(NOISE, "many", parameters=parameters)
-    row = reports.text(compare_all(a, [b, b], 0.1)).splitlines()[2]
+    row = reports.text(compare_all(a, [b, b], 0.1)).splitlines()[4]
     assert "  data.subset=(empty) train.a=1 train.b=1 and 2 more  " in row
 
 
@@ -342,7 +345,9 @@ def test_several_runs_are_a_table_against_the_first():
 
 
 def test_the_markdown_of_several_is_a_table_with_a_verdict_each():
-    rows = reports.markdown(several()).split("\n\n")[0].splitlines()[2:]
+    answer, table = reports.markdown(several()).split("\n\n")[:2]
+    assert answer == "**of 3 runs against main: 1 better, 1 undecided, 1 not paired**"
+    rows = table.splitlines()[2:]
     assert [row.split(" | ")[-1] for row in rows] == [" |", "better |", "undecided |", "not paired |"]
 
 

@@ -1,12 +1,13 @@
 """Comparisons in words: for the console, for pull requests (Markdown) and for programs (JSON)."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from foldwise.compare import rendering
-from foldwise.compare.comparison import IDENTICAL, SIGNIFICANCE, ClassChange, Comparison, Pairing, Side
+from foldwise.compare.comparison import IDENTICAL, SIGNIFICANCE, ClassChange, Comparison, Pairing, Side, Verdict
 from foldwise.compare.overrides import setting
 from foldwise.compare.rendering import (
     Block,
@@ -27,7 +28,8 @@ from foldwise.evaluation.scores import SCORES, Score
 _METHOD = "Same folds: paired, and corrected for overlapping training sets."
 _REPEATS = (2, 3, 4, 5)  # of more it was not tried whether what is foreseen comes true
 # Of a terminal.
-_COLOURS = {"better": 32, "worse": 31, "practically_same": 36, "undecided": 33, "not_paired": 35}
+_COLOURS: dict[Verdict, int] = {"better": 32, "worse": 31, "practically_same": 36, "undecided": 33, "not_paired": 35}
+_NONE = 39
 
 
 def sentence(comparison: Comparison) -> str:
@@ -78,18 +80,27 @@ def _undecided(comparison: Comparison, pairing: Pairing) -> str:
     return "; ".join(parts)
 
 
+def overview(comparisons: Sequence[Comparison]) -> str:
+    """Give the answer about several runs: how many are better than A, and so on."""
+    if len(comparisons) == 1:
+        return sentence(comparisons[0])
+    counts = Counter(comparison.verdict for comparison in comparisons)
+    parts = [f"{counts[verdict]} {verdict.replace('_', ' ')}" for verdict in _COLOURS if counts[verdict]]
+    return f"of {len(comparisons)} runs against {comparisons[0].a.name}: {', '.join(parts)}"
+
+
 def text(comparisons: Sequence[Comparison], width: int = 100, *, is_bold: bool = False) -> str:
     """Report on one comparison at length, the answer first, or on several with one A in a table, for the console."""
     answer, *rest = console(_blocks(comparisons), width).split("\n\n", 1)
-    if is_bold and len(comparisons) == 1:
-        answer = bold(answer, _COLOURS[comparisons[0].verdict])
+    if is_bold:
+        answer = bold(answer, _COLOURS[comparisons[0].verdict] if len(comparisons) == 1 else _NONE)
     return "\n\n".join([answer, *rest])
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
     """Report as `text` does, in GitHub's Markdown."""
     answer, *rest = _blocks(comparisons)
-    return rendering.markdown([f"**{answer}**" if len(comparisons) == 1 else answer, *rest])
+    return rendering.markdown([f"**{answer}**", *rest])
 
 
 def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -100,7 +111,7 @@ def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     verdict `not_paired`.
     """
     if len(comparisons) > 1:
-        return {"comparisons": [_content(comparison) for comparison in comparisons]}
+        return {"comparisons": [_content(one) for one in comparisons], "sentence": overview(comparisons)}
     return {**_content(comparisons[0]), "sentence": sentence(comparisons[0])}
 
 
@@ -156,7 +167,7 @@ def _interval(score: Score, estimate: Estimate) -> dict[str, float]:
 
 def _blocks(comparisons: Sequence[Comparison]) -> list[Block]:
     is_one = len(comparisons) == 1
-    blocks: list[Block] = [sentence(comparisons[0]), *_one(comparisons[0])] if is_one else [*_many(comparisons)]
+    blocks = [overview(comparisons), *(_one(comparisons[0]) if is_one else _many(comparisons))]
     notes = dict.fromkeys(note for comparison in comparisons for note in comparison.notes)
     # Of a pair it is the answer.
     return [*blocks, *(f"Note: {note}." for note in notes if not (is_one and note == IDENTICAL))]
