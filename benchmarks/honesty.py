@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
@@ -29,9 +30,11 @@ from workspace import Workspace, changed
 from foldwise.base.params import Params
 from foldwise.compare.best import allowing_for_the_choice
 from foldwise.data import folds, images
-from foldwise.data.folds import Fold, Folds
+from foldwise.data.folds import Description, Fold, Folds
 from foldwise.data.images import Images
-from foldwise.evaluation.inference import Estimate, corrected_t, image_t
+from foldwise.evaluation.inference import Estimate, corrected_t
+from foldwise.evaluation.results import HeldOut
+from foldwise.evaluation.scores import SCORES
 from foldwise.learning.predict_fold import PredictFold
 from foldwise.learning.train_fold import TrainFold
 
@@ -272,22 +275,41 @@ class Found:
 
     def estimates(self, kind: str, b: str, less: str | None = None) -> list[Estimate]:
         """Estimate an accuracy on each subset, or by how much it is above another: `new`, `old` or `naive`."""
-        values = self.right[b].astype(float) - (self.right[less] if less else 0)
-        return [_estimate(kind, *each) for each in zip(values, self.folds, self.groups, strict=True)]
+        ours = self._held_out(b)
+        theirs = self._held_out(less) if less else [None] * len(ours)
+        return [_estimate(kind, *each) for each in zip(ours, theirs, strict=True)]
+
+    def _held_out(self, name: str) -> list[HeldOut]:
+        return [_held_out(*each) for each in zip(self.right[name], self.folds, self.groups, strict=True)]
 
     def truth(self, b: str, less: str | None = None) -> NDArray[np.float64]:
         """What they ought to find, (S,)."""
         return self.expected[b] - (self.expected[less] if less else 0)
 
 
-def _estimate(kind: str, values: NDArray[Any], assignments: NDArray[Any], groups: NDArray[Any]) -> Estimate:
-    """As `HeldOut.estimate` does, or as it did, or without any correction."""
-    sizes = np.array([np.bincount(row) for row in assignments])
-    scores = np.concatenate([np.bincount(f, v) / np.bincount(f) for f, v in zip(assignments, values, strict=True)])
-    ratio, step = sizes.max() / (values.shape[1] - sizes.max()), 1 / sizes.min()
-    if kind == "new" and len(values) == 1:
-        return image_t(scores, values[0], assignments[0], ratio, units=groups, resolution=step)
-    return corrected_t(scores, 0.0 if kind == "naive" else ratio, resolution=step)
+def _held_out(right: NDArray[Any], assignments: NDArray[Any], groups: NDArray[Any]) -> HeldOut:
+    """What a run with such answers, (repeats, n) bool, leaves behind."""
+    sizes = np.stack([np.bincount(row) for row in assignments])
+    correct = np.stack([np.bincount(row, of) for row, of in zip(assignments, right, strict=True)])
+    repeats, k = sizes.shape
+    described = Description(strategy="stratified", k=k, repeats=repeats, seed=0, sha256="")
+    return HeldOut(
+        folds=Folds(assignments, described, groups),
+        labels=np.ones(right.shape[1], np.int64),
+        out_of_fold=np.log(np.where(np.stack([~right, right], axis=-1), 0.9, 0.1)).astype(np.float32),
+        scores=pd.DataFrame({"n": sizes.ravel(), "accuracy": (correct / sizes).ravel()}),
+    )
+
+
+def _estimate(kind: str, b: HeldOut, less: HeldOut | None) -> Estimate:
+    """As the package does, or as it did, or without any correction."""
+    accuracy = SCORES["accuracy"]
+    if kind == "new":
+        found = b.estimate(accuracy, less)
+        assert found
+        return found
+    of_folds = b.values(accuracy) - (less.values(accuracy) if less else 0)
+    return corrected_t(of_folds, 0.0 if kind == "naive" else b.test_train_ratio, resolution=b.step(accuracy))
 
 
 def read(kept: Path, name: str, design: Design) -> Found | None:

@@ -14,17 +14,6 @@ from foldwise.base.errors import FoldwiseError
 from foldwise.compare import many, runs
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """For tests that change nothing."""
-    return small_repository.copy(tmp_path_factory, tmp_path_factory.mktemp("experiments") / "small")
-
-
-@pytest.fixture
-def mine(tmp_path_factory, tmp_path):
-    return small_repository.copy(tmp_path_factory, tmp_path / "mine")
-
-
 def assert_equal(found, expected):
     for field in fields(expected):
         if field.name != "results":

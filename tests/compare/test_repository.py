@@ -21,17 +21,6 @@ PREDICTIONS = "predictions/out_of_fold.npy"
 ON = ["workspace", "main", "seed-1"]
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """For tests that change nothing."""
-    return small_repository.copy(tmp_path_factory, tmp_path_factory.mktemp("repository") / "small")
-
-
-@pytest.fixture
-def mine(tmp_path_factory, tmp_path):
-    return small_repository.copy(tmp_path_factory, tmp_path / "mine")
-
-
 def read(found):
     return found.result(PREDICTIONS, Lock.of(found.yaml("dvc.lock"), found.yaml("dvc.yaml")).output("predictions").md5)
 

@@ -18,17 +18,6 @@ from foldwise.compare import many, runs
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """For tests that change nothing."""
-    return small_repository.copy(tmp_path_factory, tmp_path_factory.mktemp("runs") / "small")
-
-
-@pytest.fixture
-def mine(tmp_path_factory, tmp_path):
-    return small_repository.copy(tmp_path_factory, tmp_path / "mine")
-
-
 def refusal(root, name="workspace"):
     with pytest.raises(FoldwiseError) as raised:
         runs.read(name, root)

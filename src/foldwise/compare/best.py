@@ -127,7 +127,7 @@ def why_not(first: Run, run: Run) -> str:
     if unlike(first, run):
         return f"on other folds or data than {first.name}"
     primary = first.results.primary
-    if run.results.estimate(primary) is None:
+    if len(run.results.values(primary)) < 2:
         return f"without {primary.name} in two folds or more, the {PRIMARY} of {first.name}"
     return ""
 

@@ -7,7 +7,7 @@ from typing import Any
 from foldwise.compare import rendering
 from foldwise.compare.best import Candidate, Selection
 from foldwise.compare.comparison import differing
-from foldwise.compare.rendering import Block, Table, bold, console, heading, name_of, p_value, settings, shown
+from foldwise.compare.rendering import Block, Table, console, heading, name_of, p_value, settings, shown
 from foldwise.compare.runs import Run
 from foldwise.evaluation.inference import Estimate
 from foldwise.evaluation.scores import Score
@@ -38,14 +38,12 @@ def sentence(selection: Selection) -> str:
 
 def text(selection: Selection, left_out: Mapping[str, str], width: int = 100, *, is_bold: bool = False) -> str:
     """Report on a selection for the console, the answer first; `left_out` has reasons by name."""
-    answer, *rest = console(_blocks(selection, left_out), width).split("\n\n", 1)
-    return "\n\n".join([bold(answer, _GREEN) if is_bold else answer, *rest])
+    return console([sentence(selection), *_details(selection, left_out)], width, _GREEN if is_bold else None)
 
 
 def markdown(selection: Selection, left_out: Mapping[str, str]) -> str:
     """Report as `text` does, in GitHub's Markdown."""
-    answer, *rest = _blocks(selection, left_out)
-    return rendering.markdown([f"**{answer}**", *rest])
+    return rendering.markdown(sentence(selection), *_details(selection, left_out))
 
 
 def content(selection: Selection, left_out: Mapping[str, str]) -> dict[str, Any]:
@@ -74,7 +72,7 @@ def listed(runs: Sequence[Run], left_out: Mapping[str, str], width: int = 100) -
     return console([_fitting(rows, width), *_left_out(left_out)], width)
 
 
-def _blocks(selection: Selection, left_out: Mapping[str, str]) -> list[Block]:
+def _details(selection: Selection, left_out: Mapping[str, str]) -> list[Block]:
     primary = selection.primary
     rows: Table = [("run", "what differs", heading(primary), "95% interval", "less the best", "p, Holm", "")]
     for candidate in selection.candidates:
@@ -93,7 +91,7 @@ def _blocks(selection: Selection, left_out: Mapping[str, str]) -> list[Block]:
         "Each interval is of its own run, as if it were the only one: that of the best is flattered by the choice. The "
         "score after allowing for it is that of images left out of bootstraps that choose anew (BBC-CV)."
     )
-    return [sentence(selection), rows, *([method] if selection.allowed else []), *_left_out(left_out)]
+    return [rows, *([method] if selection.allowed else []), *_left_out(left_out)]
 
 
 def _left_out(reasons: Mapping[str, str]) -> Iterator[str]:

@@ -51,24 +51,20 @@ def settings(parameters: Mapping[str, Any], rest: Sequence[str] = ()) -> str:
     return " ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def console(blocks: Sequence[Block], width: int) -> str:
-    """Put paragraphs and tables into text: paragraphs as wide as is told, tables as they are."""
-    return "\n\n".join(
+def console(blocks: Sequence[Block], width: int, colour: int | None = None) -> str:
+    """Put paragraphs, as wide as is told, and tables into text; with a terminal's colour, the first stands out."""
+    first, *rest = (
         _aligned(block)
         if isinstance(block, list)
         else fill(block, width, break_long_words=False, break_on_hyphens=False)
         for block in blocks
     )
+    return "\n\n".join([first if colour is None else f"\033[1;{colour}m{first}\033[0m", *rest])
 
 
-def bold(text: str, colour: int) -> str:
-    """Make text stand out on a terminal."""
-    return f"\033[1;{colour}m{text}\033[0m"
-
-
-def markdown(blocks: Sequence[Block]) -> str:
-    """Put paragraphs and tables into GitHub's Markdown."""
-    return "\n\n".join(_piped(block) if isinstance(block, list) else block for block in blocks)
+def markdown(answer: str, *blocks: Block) -> str:
+    """Put an answer, which stands out, paragraphs and tables into GitHub's Markdown."""
+    return "\n\n".join([f"**{answer}**", *(_piped(block) if isinstance(block, list) else block for block in blocks)])
 
 
 def _aligned(table: Table) -> str:

@@ -12,7 +12,6 @@ from foldwise.compare.overrides import setting
 from foldwise.compare.rendering import (
     Block,
     Table,
-    bold,
     console,
     heading,
     name_of,
@@ -91,16 +90,13 @@ def overview(comparisons: Sequence[Comparison]) -> str:
 
 def text(comparisons: Sequence[Comparison], width: int = 100, *, is_bold: bool = False) -> str:
     """Report on one comparison at length, the answer first, or on several with one A in a table, for the console."""
-    answer, *rest = console(_blocks(comparisons), width).split("\n\n", 1)
-    if is_bold:
-        answer = bold(answer, _COLOURS[comparisons[0].verdict] if len(comparisons) == 1 else _NONE)
-    return "\n\n".join([answer, *rest])
+    colour = _COLOURS[comparisons[0].verdict] if len(comparisons) == 1 else _NONE
+    return console([overview(comparisons), *_details(comparisons)], width, colour if is_bold else None)
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
     """Report as `text` does, in GitHub's Markdown."""
-    answer, *rest = _blocks(comparisons)
-    return rendering.markdown([f"**{answer}**", *rest])
+    return rendering.markdown(overview(comparisons), *_details(comparisons))
 
 
 def content(comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -165,9 +161,9 @@ def _interval(score: Score, estimate: Estimate) -> dict[str, float]:
     return {"mean": estimate.mean, "std": estimate.std, "low": low, "high": high}
 
 
-def _blocks(comparisons: Sequence[Comparison]) -> list[Block]:
+def _details(comparisons: Sequence[Comparison]) -> list[Block]:
     is_one = len(comparisons) == 1
-    blocks = [overview(comparisons), *(_one(comparisons[0]) if is_one else _many(comparisons))]
+    blocks = _one(comparisons[0]) if is_one else _many(comparisons)
     notes = dict.fromkeys(note for comparison in comparisons for note in comparison.notes)
     # Of a pair it is the answer.
     return [*blocks, *(f"Note: {note}." for note in notes if not (is_one and note == IDENTICAL))]
